@@ -1,0 +1,1 @@
+"""Circuits, described in Amaranth."""

@@ -1,0 +1,1 @@
+"""Numpy references: which value, with no notion of time."""

@@ -1,0 +1,1 @@
+"""Cycle-level models: which value at which cycle."""

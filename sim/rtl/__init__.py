@@ -1,0 +1,1 @@
+"""Runs generated Verilog in Verilator, natively and under cocotb."""
