@@ -1,0 +1,297 @@
+"""BERT encoder in numpy, from a Hugging Face folder, with a hook in place of every linear layer.
+
+Only the linear layers go through the hook; embeddings, scores, softmax, LayerNorm and GELU stay
+float32. Architecture: Devlin et al., "BERT", NAACL 2019; sentence embedding as the mean of the
+last hidden states: Reimers and Gurevych, "Sentence-BERT", EMNLP 2019.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+from scipy.special import erf
+from tokenizers import Tokenizer
+
+Array = NDArray[np.float32]
+
+Linear = Callable[[str, Array, Array, Array], Array]
+"""`linear(name, x, weight, bias) -> y`: x (tokens, K), weight (N, K), bias (N,), y (tokens, N)."""
+
+MAX_TOKENS = 256
+"""Texts are cut here, as in the training of all-MiniLM-L6-v2."""
+
+BATCH_TEXTS = 16
+"""Texts per pass: large GEMMs, as many small ones stall when another process holds a core."""
+
+# Hook name within a layer -> tensor name within `encoder.layer.<i>`.
+_LINEARS = {
+    "attention.query": "attention.self.query",
+    "attention.key": "attention.self.key",
+    "attention.value": "attention.self.value",
+    "attention.output": "attention.output.dense",
+    "intermediate": "intermediate.dense",
+    "output": "output.dense",
+}
+
+
+class EncoderError(ValueError):
+    """A model folder cannot be used; the message names the file and what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The part of config.json that shapes the computation."""
+
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int
+    max_position_embeddings: int
+    type_vocab_size: int
+    vocab_size: int
+    layer_norm_eps: float
+
+
+def float_linear(name: str, x: Array, weight: Array, bias: Array) -> Array:
+    """The hook that changes nothing: x W^T + b in float32."""
+    return x @ weight.T + bias
+
+
+class Encoder:
+    """A BERT encoder. `tensors` has the names of a Hugging Face `BertModel` without prefix."""
+
+    def __init__(self, config: Config, tensors: Mapping[str, Array], tokenizer: Tokenizer) -> None:
+        self.config = config
+        self._tensors = tensors
+        self._tokenizer = tokenizer
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(min(MAX_TOKENS, config.max_position_embeddings))
+
+    @property
+    def linears(self) -> dict[str, tuple[Array, Array]]:
+        """Every linear layer in the order it runs: name -> weight (N, K), bias (N,).
+
+        The names are `layer.<i>.` with `attention.query`, `attention.key`, `attention.value`,
+        `attention.output`, `intermediate` or `output`.
+        """
+        return {
+            f"layer.{index}.{name}": self._linear(index, name)
+            for index in range(self.config.num_hidden_layers)
+            for name in _LINEARS
+        }
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of one text, special tokens included, cut to `MAX_TOKENS`."""
+        return list(self._tokenizer.encode(text).ids)
+
+    def embed_tokens(self, ids: Sequence[int]) -> Array:
+        """Input of layer 0: token, position and type embedding, normalised: (tokens, hidden)."""
+        tensors = self._tensors
+        x = (
+            tensors["embeddings.word_embeddings.weight"][np.asarray(ids)]
+            + tensors["embeddings.position_embeddings.weight"][: len(ids)]
+            + tensors["embeddings.token_type_embeddings.weight"][0]
+        )
+        return self._layer_norm("embeddings.LayerNorm", x)
+
+    def run_layer(
+        self,
+        index: int,
+        x: Array,
+        *,
+        lengths: Sequence[int] | None = None,
+        linear: Linear = float_linear,
+    ) -> Array:
+        """Encoder layer `index` on hidden states x (tokens, hidden), giving the same shape.
+
+        Args:
+            index: 0 .. num_hidden_layers - 1.
+            x: the tokens of one text, or of several one after the other.
+            lengths: tokens of each text, if several; a token attends to its own text only.
+            linear: called in place of each of the six linear layers.
+        """
+
+        def project(name: str, x: Array) -> Array:
+            return linear(f"layer.{index}.{name}", x, *self._linear(index, name))
+
+        query = project("attention.query", x)
+        key = project("attention.key", x)
+        value = project("attention.value", x)
+        context = np.empty_like(x)
+        start = 0
+        for length in lengths or [len(x)]:
+            text = slice(start, start + length)
+            context[text] = _attention(
+                query[text], key[text], value[text], self.config.num_attention_heads
+            )
+            start += length
+
+        prefix = f"encoder.layer.{index}."
+        attended = project("attention.output", context) + x
+        x = self._layer_norm(prefix + "attention.output.LayerNorm", attended)
+        inner = _gelu(project("intermediate", x))
+        return self._layer_norm(prefix + "output.LayerNorm", project("output", inner) + x)
+
+    def embed(self, texts: Sequence[str], *, linear: Linear = float_linear) -> Array:
+        """Unit-norm sentence embeddings (texts, hidden): the mean over a text's tokens.
+
+        The hook sees the tokens of up to `BATCH_TEXTS` texts at once, one after the other, with
+        no padding between them.
+
+        Args:
+            texts: the sentences; longer ones are cut to `MAX_TOKENS` tokens.
+            linear: called in place of every linear layer.
+        """
+        if isinstance(texts, str):
+            raise TypeError("embed takes a sequence of texts, not one string")
+        means: list[Array] = []
+        for first in range(0, len(texts), BATCH_TEXTS):
+            tokens = [self.tokenize(text) for text in texts[first : first + BATCH_TEXTS]]
+            lengths = [len(ids) for ids in tokens]
+            x = np.concatenate([self.embed_tokens(ids) for ids in tokens])
+            for index in range(self.config.num_hidden_layers):
+                x = self.run_layer(index, x, lengths=lengths, linear=linear)
+            means += [text.mean(axis=0) for text in np.split(x, np.cumsum(lengths)[:-1])]
+        embeddings = np.array(means, np.float32).reshape(len(texts), self.config.hidden_size)
+        return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+
+    def _linear(self, index: int, name: str) -> tuple[Array, Array]:
+        prefix = f"encoder.layer.{index}.{_LINEARS[name]}"
+        return self._tensors[prefix + ".weight"], self._tensors[prefix + ".bias"]
+
+    def _layer_norm(self, name: str, x: Array) -> Array:
+        x = x - x.mean(axis=-1, keepdims=True)
+        variance = np.square(x).mean(axis=-1, keepdims=True)
+        scaled = x / np.sqrt(variance + np.float32(self.config.layer_norm_eps))
+        return scaled * self._tensors[name + ".weight"] + self._tensors[name + ".bias"]
+
+
+def load_encoder(folder: Path | str) -> Encoder:
+    """Load a BERT folder in Hugging Face's layout: config.json, model.safetensors, tokenizer.json.
+
+    Tensors may carry the prefix `bert.` (a checkpoint with a head) and the old LayerNorm names
+    `gamma` and `beta`; they are converted to float32. Tensors beyond the encoder are ignored.
+
+    Raises:
+        EncoderError: the folder is not one, a file is missing or damaged, the model is no BERT
+            with absolute positions and exact GELU, or a tensor does not fit the configuration.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise EncoderError(f"{folder} is not a folder")
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        if not (folder / name).is_file():
+            raise EncoderError(f"{folder} holds no {name}")
+    config = _load_config(folder / "config.json")
+    tensors = _load_tensors(folder / "model.safetensors", config)
+    try:
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except Exception as error:  # the library raises Exception itself
+        raise EncoderError(f"{folder / 'tokenizer.json'} is no tokenizer: {error}") from error
+    if tokenizer.get_vocab_size() > config.vocab_size:
+        raise EncoderError(
+            f"{folder / 'tokenizer.json'} has {tokenizer.get_vocab_size()} tokens, config.json "
+            f"says vocab_size {config.vocab_size}"
+        )
+    return Encoder(config, tensors, tokenizer)
+
+
+def _load_config(path: Path) -> Config:
+    try:
+        raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise EncoderError(f"{path} is not JSON: {error}") from error
+    if not isinstance(raw, dict):
+        raise EncoderError(f"{path} is not a JSON object")
+    needed = {
+        "model_type": "bert",
+        "hidden_act": "gelu",
+        "position_embedding_type": "absolute",
+    }
+    defaults = {"position_embedding_type": "absolute"}
+    for key, supported in needed.items():
+        found = raw.get(key, defaults.get(key))
+        if found != supported:
+            raise EncoderError(f"{path}: {key} is {found!r}, only {supported!r} is supported")
+    values: dict[str, Any] = {}
+    for key, kind in Config.__annotations__.items():
+        value = raw.get(key)
+        if isinstance(value, bool) or not isinstance(value, (kind, int)) or not value > 0:
+            raise EncoderError(f"{path}: {key} must be a positive {kind.__name__}, not {value!r}")
+        values[key] = value
+    config = Config(**values)
+    if config.hidden_size % config.num_attention_heads:
+        raise EncoderError(
+            f"{path}: hidden_size {config.hidden_size} is no multiple of "
+            f"num_attention_heads {config.num_attention_heads}"
+        )
+    return config
+
+
+def _load_tensors(path: Path, config: Config) -> dict[str, Array]:
+    try:
+        stored = load_file(path)
+    except (SafetensorError, OSError, TypeError, KeyError) as error:
+        raise EncoderError(f"{path} cannot be read as safetensors in float: {error}") from error
+    found = {_canonical_name(name): tensor for name, tensor in stored.items()}
+    tensors: dict[str, Array] = {}
+    for name, shape in _shapes(config).items():
+        if name not in found:
+            raise EncoderError(f"{path} lacks the tensor {name}")
+        tensor = found[name]
+        if tensor.shape != shape:
+            raise EncoderError(f"{path}: {name} has shape {tensor.shape}, config.json says {shape}")
+        if tensor.dtype.kind != "f" or not np.isfinite(tensor).all():
+            raise EncoderError(f"{path}: {name} holds values that are not finite floats")
+        tensors[name] = np.ascontiguousarray(tensor, np.float32)
+    return tensors
+
+
+def _canonical_name(name: str) -> str:
+    name = name.removeprefix("bert.")
+    return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace(
+        "LayerNorm.beta", "LayerNorm.bias"
+    )
+
+
+def _shapes(config: Config) -> dict[str, tuple[int, ...]]:
+    hidden, inner = config.hidden_size, config.intermediate_size
+    shapes: dict[str, tuple[int, ...]] = {
+        "embeddings.word_embeddings.weight": (config.vocab_size, hidden),
+        "embeddings.position_embeddings.weight": (config.max_position_embeddings, hidden),
+        "embeddings.token_type_embeddings.weight": (config.type_vocab_size, hidden),
+    }
+    norms = ["embeddings.LayerNorm"]
+    for index in range(config.num_hidden_layers):
+        prefix = f"encoder.layer.{index}."
+        norms += [prefix + "attention.output.LayerNorm", prefix + "output.LayerNorm"]
+        for name, tensor in _LINEARS.items():
+            rows = inner if name == "intermediate" else hidden
+            columns = inner if name == "output" else hidden
+            shapes[f"{prefix}{tensor}.weight"] = (rows, columns)
+            shapes[f"{prefix}{tensor}.bias"] = (rows,)
+    for norm in norms:
+        shapes[norm + ".weight"] = shapes[norm + ".bias"] = (hidden,)
+    return shapes
+
+
+def _attention(query: Array, key: Array, value: Array, heads: int) -> Array:
+    """Softmax attention of one text: three times (tokens, hidden) -> (tokens, hidden)."""
+    query, key, value = (
+        x.reshape(len(x), heads, -1).transpose(1, 0, 2) for x in (query, key, value)
+    )
+    scores = query @ key.transpose(0, 2, 1) / np.float32(np.sqrt(query.shape[-1]))
+    scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    scores /= scores.sum(axis=-1, keepdims=True)
+    return (scores @ value).transpose(1, 0, 2).reshape(value.shape[1], -1)
+
+
+def _gelu(x: Array) -> Array:
+    gelu: Array = 0.5 * x * (1 + erf(x * np.float32(np.sqrt(0.5))))
+    return gelu
