@@ -1,0 +1,19 @@
+"""Number formats: codes, the values they stand for, and outlier-victim pairs.
+
+A new format is one codec (see `normal.py` and `abfloat.py`) and one row in `registry.py`.
+"""
+
+from oleaster.models.formats.codec import Codec, FormatError
+from oleaster.models.formats.ovp import Format, IllegalPairError, Rule, TableRow
+from oleaster.models.formats.registry import FORMATS, get_format
+
+__all__ = [
+    "FORMATS",
+    "Codec",
+    "Format",
+    "FormatError",
+    "IllegalPairError",
+    "Rule",
+    "TableRow",
+    "get_format",
+]

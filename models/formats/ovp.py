@@ -1,0 +1,288 @@
+"""A format: a normal type, its outlier type, and the rule that makes pairs of them.
+
+Elements 2i and 2i+1 of the last axis (the reduction axis K) are a pair. Two normal codes; or one
+outlier code whose neighbour, the victim, holds the identifier and reads as 0 (OliVe, section 3).
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from oleaster.models.formats.codec import Codec, FormatError
+from oleaster.models.formats.normal import identifier
+
+Rule = Literal["paper", "artifact"]
+Role = Literal["normal", "outlier", "identifier", "disabled"]
+
+
+class IllegalPairError(FormatError):
+    """A pair of two outlier identifiers, which no encoder writes."""
+
+
+class TableRow(NamedTuple):
+    """One code of a format: value = integer << exponent."""
+
+    code: int
+    bits: str
+    role: Role
+    exponent: int
+    integer: int
+    value: int
+
+
+@dataclass(frozen=True)
+class Format:
+    """A number format over pairs along the last axis.
+
+    A format without outliers still names the outlier type that hardware reads beside its normal
+    type, because one decoder serves both (`decode_pairs_lenient`).
+
+    Codes are uint8 arrays of shape (..., K), one code an element, K even.
+    """
+
+    name: str
+    normal: Codec
+    outlier: Codec
+    has_outliers: bool
+
+    @property
+    def code_bits(self) -> int:
+        """Width of one code."""
+        return self.normal.bits
+
+    @property
+    def max_normal(self) -> int:
+        """The largest normal value."""
+        return int(self.normal.values.max())
+
+    @cached_property
+    def max_magnitude(self) -> int:
+        """The largest value of any code."""
+        return int(self._encoder.values.max())
+
+    @cached_property
+    def outlier_border(self) -> float:
+        """The magnitude from which on a value is an outlier, in units of the scale.
+
+        Midway between the largest normal value and the smallest outlier: 9.5, 20 or 135.5.
+        Infinite for a format without outliers.
+        """
+        if not self.has_outliers:
+            return float("inf")
+        return (self.max_normal + int(np.abs(self.outlier.grid[0]).min())) / 2
+
+    @cached_property
+    def exponent_bits(self) -> int:
+        """Width of the unsigned exponent that fits every legal code; at least 1, to be a wire."""
+        return max(1, int(self._legal(self._exponents).max()).bit_length())
+
+    @cached_property
+    def integer_bits(self) -> int:
+        """Width of the two's complement integer that fits every legal code."""
+        integers = self._legal(self._integers)
+        return 1 + max(int(integers.max()).bit_length(), (-1 - int(integers.min())).bit_length())
+
+    @cached_property
+    def magnitudes(self) -> NDArray[np.int32]:
+        """(G,) the representable magnitudes in rising order, from 0."""
+        return np.unique(np.abs(self._encoder.values))
+
+    def encode(self, values: ArrayLike, rule: Rule = "paper") -> NDArray[np.uint8]:
+        """Codes of `values`, given in units of the scale (x / scale); shape (..., K), K even.
+
+        Nearest value; a tie goes to the larger magnitude; beyond the largest value saturates
+        (ours; the paper leaves ties open). If both of a pair are outliers, the larger magnitude
+        before rounding stays and a tie keeps the odd element (Algorithm 1 of the paper);
+        rule "artifact" keeps the even element always, as the authors' code does.
+
+        Raises FormatError for NaN or infinity, an odd last axis or an unknown rule.
+        """
+        if rule not in get_args(Rule):
+            raise FormatError(f"unknown rule {rule!r} (known: {', '.join(get_args(Rule))})")
+        numbers = _numbers(values)
+        encoder = self._encoder
+        level = np.searchsorted(encoder.thresholds, numbers, side="right")
+        codes = encoder.codes[level]
+        outlier = encoder.outlier[level]
+        if not outlier.any():
+            return codes
+        even, odd = outlier[..., 0::2], outlier[..., 1::2]
+        if rule == "paper":
+            magnitude = np.abs(numbers)
+            keeps_even = even & ~(odd & (magnitude[..., 1::2] >= magnitude[..., 0::2]))
+        else:
+            keeps_even = even
+        codes[..., 1::2][keeps_even] = identifier(self.code_bits)
+        codes[..., 0::2][odd & ~keeps_even] = identifier(self.code_bits)
+        return codes
+
+    def decode(self, codes: ArrayLike) -> NDArray[np.int32]:
+        """Values in units of the scale, shape of `codes`; a victim is 0.
+
+        Raises IllegalPairError for two identifiers in a pair, FormatError for the reserved code
+        in a format without outliers, a code that is too wide, or an odd last axis.
+        """
+        return self._values[self._checked_slots(codes)]
+
+    def to_pairs(self, codes: ArrayLike) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
+        """Exponents and integers, `integer << exponent == decode(codes)`; raises as `decode`."""
+        slots = self._checked_slots(codes)
+        return self._exponents[slots], self._integers[slots]
+
+    def decode_pairs_lenient(self, codes: ArrayLike) -> NDArray[np.int32]:
+        """Values as the hardware decoder gives them: an illegal pair is (0, 0).
+
+        A format without outliers reads its reserved code as the identifier, as its OVP sibling.
+        """
+        return self._values[_slots(self._codes(codes), self.code_bits)]
+
+    def pack(self, codes: ArrayLike) -> NDArray[np.uint8]:
+        """Codes (..., K) to bytes (..., K * code_bits // 8), little-endian.
+
+        4 bits: element 2i in the low nibble, 2i+1 in the high one. 8 bits: a byte each, in order.
+        Raises FormatError for a code that is too wide or an odd last axis.
+        """
+        checked = self._codes(codes)
+        if self.code_bits == 8:
+            return checked.copy()
+        return checked[..., 0::2] | np.left_shift(checked[..., 1::2], 4, dtype=np.uint8)
+
+    def unpack(self, packed: ArrayLike) -> NDArray[np.uint8]:
+        """Bytes (..., B) to codes (..., B * 8 // code_bits); the inverse of `pack`."""
+        data = np.asarray(packed)
+        if data.dtype != np.uint8 or data.ndim == 0:
+            raise FormatError(f"packed codes are a uint8 array, not {data.dtype} {data.shape}")
+        if self.code_bits == 8:
+            return self._codes(data).copy()
+        codes = np.empty((*data.shape[:-1], data.shape[-1] * 2), np.uint8)
+        codes[..., 0::2] = data & 15
+        codes[..., 1::2] = data >> 4
+        return codes
+
+    def table(self) -> list[TableRow]:
+        """Every code in a normal slot, then every code in an outlier's slot, in code order."""
+        rows = []
+        for slot in range(len(self._values) if self.has_outliers else 1 << self.code_bits):
+            code = slot % (1 << self.code_bits)
+            in_outlier_slot = slot != code
+            role: Role = "disabled"
+            if in_outlier_slot and self.outlier.usable[code]:
+                role = "outlier"
+            elif not in_outlier_slot and self.normal.usable[code]:
+                role = "normal"
+            elif self.has_outliers and not in_outlier_slot:
+                role = "identifier"
+            pair = int(self._exponents[slot]), int(self._integers[slot])
+            bits = _bits(code, self.code_bits)
+            rows.append(TableRow(code, bits, role, *pair, int(self._values[slot])))
+        return rows
+
+    # The decoder's tables: by code, and then again by code for the neighbour of an identifier.
+
+    @cached_property
+    def _exponents(self) -> NDArray[np.uint8]:
+        return np.concatenate([self.normal.exponents, self.outlier.exponents])
+
+    @cached_property
+    def _integers(self) -> NDArray[np.int8]:
+        return np.concatenate([self.normal.integers, self.outlier.integers])
+
+    @cached_property
+    def _values(self) -> NDArray[np.int32]:
+        return np.concatenate([self.normal.values, self.outlier.values])
+
+    @cached_property
+    def _encoder(self) -> "_Encoder":
+        return _Encoder.of(self.normal, self.outlier if self.has_outliers else None)
+
+    def _legal(self, by_slot: NDArray[Any]) -> NDArray[Any]:
+        return by_slot if self.has_outliers else by_slot[: 1 << self.code_bits]
+
+    def _codes(self, codes: ArrayLike) -> NDArray[np.uint8]:
+        array = np.asarray(codes)
+        if array.dtype.kind not in "iu":
+            raise FormatError(f"codes are integers, not {array.dtype}")
+        _require_pairs(array)
+        top = (1 << self.code_bits) - 1
+        if array.size and (array.max() > top or array.min() < 0):
+            where = _first((array > top) | (array < 0))
+            raise FormatError(f"{self.name}: {array[where]} at {_at(where)} is not 0..{top}")
+        return array.astype(np.uint8, copy=False)
+
+    def _checked_slots(self, codes: ArrayLike) -> NDArray[np.uint16]:
+        checked = self._codes(codes)
+        reserved = checked == identifier(self.code_bits)
+        bits = _bits(identifier(self.code_bits), self.code_bits)
+        if not self.has_outliers:
+            if reserved.any():
+                where = _at(_first(reserved))
+                raise FormatError(f"{self.name} has no code {bits}, found at {where}")
+        else:
+            illegal = reserved[..., 0::2] & reserved[..., 1::2]
+            if illegal.any():
+                where = _at(_first(illegal))
+                raise IllegalPairError(f"{self.name}: pair {where} holds two identifiers ({bits})")
+        return _slots(checked, self.code_bits)
+
+
+class _Encoder(NamedTuple):
+    """All values on one line: level i is written for thresholds[i-1] <= x < thresholds[i]."""
+
+    values: NDArray[np.int32]
+    codes: NDArray[np.uint8]
+    outlier: NDArray[np.bool_]
+    thresholds: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, normal: Codec, outlier: Codec | None) -> "_Encoder":
+        values, codes = normal.grid
+        is_outlier = np.zeros(len(values), bool)
+        if outlier:
+            values = np.concatenate([values, outlier.grid[0]])
+            codes = np.concatenate([codes, outlier.grid[1]])
+            is_outlier = np.arange(len(values)) >= len(is_outlier)
+        order = np.argsort(values)
+        values = values[order]
+        middle = (values[1:] + values[:-1]) / 2
+        # A tie belongs to the larger magnitude: below zero that is the lower level.
+        thresholds = np.where(middle < 0, np.nextafter(middle, np.inf), middle)
+        return cls(values, codes[order], is_outlier[order], thresholds)
+
+
+def _numbers(values: ArrayLike) -> NDArray[np.float64]:
+    array = np.asarray(values)
+    if array.dtype.kind not in "iuf":
+        raise FormatError(f"values are real numbers, not {array.dtype}")
+    _require_pairs(array)
+    numbers = array.astype(np.float64, copy=False)
+    if not np.isfinite(numbers).all():
+        where = _first(~np.isfinite(numbers))
+        raise FormatError(f"{numbers[where]} at {_at(where)} cannot be encoded")
+    return numbers
+
+
+def _require_pairs(array: NDArray[Any]) -> None:
+    if array.ndim == 0 or array.shape[-1] % 2:
+        raise FormatError(f"the last axis is pairs, so of even length; shape is {array.shape}")
+
+
+def _slots(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint16]:
+    slots = codes.astype(np.uint16)
+    is_identifier = codes == identifier(bits)
+    slots[..., 0::2] |= is_identifier[..., 1::2].astype(np.uint16) << bits
+    slots[..., 1::2] |= is_identifier[..., 0::2].astype(np.uint16) << bits
+    return slots
+
+
+def _first(where: NDArray[np.bool_]) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.unravel_index(np.argmax(where), where.shape))
+
+
+def _at(index: tuple[int, ...]) -> str:
+    return f"[{', '.join(map(str, index))}]"
+
+
+def _bits(code: int, width: int) -> str:
+    return "_".join(f"{code >> low & 15:04b}" for low in range(width - 4, -1, -4))

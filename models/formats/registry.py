@@ -1,0 +1,38 @@
+"""The table of formats by name; names are the same in the command line, TOML and Python."""
+
+from difflib import get_close_matches
+
+from oleaster.models.formats.abfloat import abfloat
+from oleaster.models.formats.codec import FormatError
+from oleaster.models.formats.normal import flint4, two_complement
+from oleaster.models.formats.ovp import Format
+
+_INT4 = two_complement("int4", 4)
+_INT8 = two_complement("int8", 8)
+_FLINT4 = flint4()
+
+# The bias puts the first abfloat magnitude just above the largest normal value.
+_BESIDE_INT4 = abfloat(2, 1, bias=2)  # 12 .. 96
+_BESIDE_FLINT4 = abfloat(2, 1, bias=3)  # 24 .. 192
+_BESIDE_INT8 = abfloat(4, 3, bias=4)  # 144 .. 32768
+
+FORMATS: dict[str, Format] = {
+    row.name: row
+    for row in (
+        Format("int4", _INT4, _BESIDE_INT4, has_outliers=False),
+        Format("int8", _INT8, _BESIDE_INT8, has_outliers=False),
+        Format("flint4", _FLINT4, _BESIDE_FLINT4, has_outliers=False),
+        Format("ovp4-int", _INT4, _BESIDE_INT4, has_outliers=True),
+        Format("ovp4-flint", _FLINT4, _BESIDE_FLINT4, has_outliers=True),
+        Format("ovp8", _INT8, _BESIDE_INT8, has_outliers=True),
+    )
+}
+
+
+def get_format(name: str) -> Format:
+    """The format called `name`; FormatError names the known ones and the nearest."""
+    if name in FORMATS:
+        return FORMATS[name]
+    near = get_close_matches(str(name), FORMATS, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise FormatError(f"unknown format {name!r}{hint} (known: {', '.join(FORMATS)})")
