@@ -1,0 +1,123 @@
+"""The processing element of the array."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth import Module, Mux, Signal, signed
+from amaranth.lib.wiring import In, Out
+
+from oleaster.hw.emit import Unit
+from oleaster.hw.layouts import Lane
+
+__all__ = ["PE"]
+
+
+class PE(Unit):
+    """Multiply two exponent-integer pairs, shift, accumulate; output stationary.
+
+    `<ea, ia> x <eb, ib> = (ia * ib) << (ea + eb)` is added to a signed accumulator that wraps;
+    its overflow bit remembers that it did (OliVe, section 4.2; the overflow bit is ours).
+
+    `swap` says that the operands beside it are the first of a new tile: the finished sum moves to
+    the drain register and accumulation starts again from this product. `a` and `swap` leave to
+    the right and `b` downwards one enabled cycle later. While `select` is high the drain register
+    is on the column's drain bus, otherwise what comes from the PE above is.
+
+    Parameters
+    ----------
+    a, b: Lane
+        Operand lanes, which fix the widths of the exponent-integer pairs.
+    acc_bits: int
+        Width of the accumulator.
+
+    Members
+    -------
+    en: In(1)
+        Nothing in the PE moves while this is low.
+    a, b: In
+        Exponent-integer pairs.
+    swap: In(1)
+    a_out, b_out, swap_out: Out
+        The inputs, one enabled cycle later.
+    select: In(1)
+    sum_in, sum_out, overflow_in, overflow_out:
+        The drain bus of the column.
+    """
+
+    def __init__(self, a: Lane, b: Lane, acc_bits: int = 32) -> None:
+        self.lane_a = a
+        self.lane_b = b
+        self.acc_bits = acc_bits
+        super().__init__(
+            {
+                "en": In(1),
+                "a": In(a.pair),
+                "b": In(b.pair),
+                "swap": In(1),
+                "a_out": Out(a.pair),
+                "b_out": Out(b.pair),
+                "swap_out": Out(1),
+                "select": In(1),
+                "sum_in": In(acc_bits),
+                "sum_out": Out(acc_bits),
+                "overflow_in": In(1),
+                "overflow_out": Out(1),
+            }
+        )
+
+    @property
+    def module_name(self) -> str:
+        return f"pe_a{self.lane_a.code_bits}b{self.lane_b.code_bits}_acc{self.acc_bits}"
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return {
+            "code_bits_a": self.lane_a.code_bits,
+            "code_bits_b": self.lane_b.code_bits,
+            "acc_bits": self.acc_bits,
+        }
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        product = Signal(signed(self.lane_a.integer_bits + self.lane_b.integer_bits))
+        shift = Signal(range(self.lane_a.max_exponent + self.lane_b.max_exponent + 1))
+        shifted = product << shift
+        # No wider than it must be: sign extension by hand would look like a combinational loop
+        # to tools that track whole signals.
+        term = Signal(signed(min(len(shifted), self.acc_bits)))
+        m.d.comb += [
+            product.eq(self.a.integer * self.b.integer),
+            shift.eq(self.a.exponent + self.b.exponent),
+            term.eq(shifted),
+        ]
+
+        acc = Signal(signed(self.acc_bits))
+        overflow = Signal()
+        start = Signal(signed(self.acc_bits))
+        total = Signal(signed(self.acc_bits))
+        wraps = Signal()
+        m.d.comb += [
+            start.eq(Mux(self.swap, 0, acc)),
+            total.eq(start + term),
+            wraps.eq((start[-1] == term[-1]) & (total[-1] != start[-1])),
+        ]
+
+        drain = Signal(self.acc_bits, reset_less=True)
+        drain_overflow = Signal(reset_less=True)
+        with m.If(self.en):
+            m.d.sync += [
+                self.a_out.eq(self.a),
+                self.b_out.eq(self.b),
+                self.swap_out.eq(self.swap),
+                acc.eq(total),
+                overflow.eq(wraps | (overflow & ~self.swap)),
+            ]
+            with m.If(self.swap):
+                m.d.sync += [drain.eq(acc), drain_overflow.eq(overflow)]
+
+        m.d.comb += [
+            self.sum_out.eq(Mux(self.select, drain, self.sum_in)),
+            self.overflow_out.eq(Mux(self.select, drain_overflow, self.overflow_in)),
+        ]
+        return m
