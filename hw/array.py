@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
-
 from oleaster.hw.border import OperandBorder
 from oleaster.hw.emit import Unit, place
 from oleaster.hw.layouts import Lane, OperandWord, SumsWord
-from oleaster.hw.pe import PE
+from oleaster.hw.pe import PE, check_acc_bits
 
 __all__ = ["SystolicArray", "SystolicRow"]
 
@@ -134,6 +133,8 @@ class SystolicArray(Unit):
     acc_bits: int
         Width of the accumulators; must hold the largest product.
 
+    Raises ValueError for `rows`, `cols` or `acc_bits` that are too small.
+
     Members
     -------
     a: stream of OperandWord(a, rows), In
@@ -153,6 +154,7 @@ class SystolicArray(Unit):
         for name, value in (("rows", rows), ("cols", cols)):
             if value < 1:
                 raise ValueError(f"{name} is {value}; it must be at least 1")
+        check_acc_bits(a, b, acc_bits)
         self.lane_a = a
         self.lane_b = b
         self.rows = rows
@@ -191,7 +193,7 @@ class SystolicArray(Unit):
         m.d.comb += en.eq(~self.sums.valid | self.sums.ready)
 
         issue_even, issue_odd, swap = self._sequence(m, en)
-        pairs = []
+        pairs, illegal = [], []
         for name, lane, lanes, port in (
             ("a", self.lane_a, self.rows, self.a),
             ("b", self.lane_b, self.cols, self.b),
@@ -210,8 +212,9 @@ class SystolicArray(Unit):
                 **controls,
             )
             pairs.append(border.pairs)
-            with m.If(en & issue_even & border.illegal):
-                m.d.sync += self.illegal.eq(1)
+            illegal.append(border.illegal)
+        with m.If(en & issue_even & Cat(illegal).any()):
+            m.d.sync += self.illegal.eq(1)
 
         self._drain(m, en, *self._grid(m, platform, en, swap, *pairs))
         with m.If(self.clear):
@@ -278,7 +281,8 @@ class SystolicArray(Unit):
             drained.append(row.drained)
 
         # The columns that were drained early wait for the others.
-        late_sums, late_overflow = [], []
+        late_sums: list[Value] = []
+        late_overflow: list[Value] = []
         for j in range(early):
             for value, late in (
                 (sums.word_select(j, self.acc_bits), late_sums),

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.wiring import In, Out
-
 from oleaster.hw.emit import Unit
 from oleaster.hw.layouts import Lane
 
@@ -61,7 +60,9 @@ class OVPDecoder(Unit):
         identifier = 1 << (bits - 1)
         codes = [self.pair[:bits], self.pair[bits:]]
         is_identifier = [Signal(name=f"{side}_is_identifier") for side in ("even", "odd")]
-        m.d.comb += [flag.eq(code == identifier) for flag, code in zip(is_identifier, codes)]
+        m.d.comb += [
+            flag.eq(code == identifier) for flag, code in zip(is_identifier, codes, strict=True)
+        ]
         m.d.comb += self.illegal.eq(is_identifier[0] & is_identifier[1])
 
         # At most one slot is an outlier, so one abfloat decoder serves both.

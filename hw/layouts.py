@@ -7,7 +7,6 @@ from functools import cache
 
 from amaranth import signed, unsigned
 from amaranth.lib import data
-
 from oleaster.models.formats import FORMATS
 
 __all__ = ["Lane", "OperandWord", "SumsWord"]
@@ -38,6 +37,11 @@ class Lane:
     @property
     def max_exponent(self) -> int:
         return _pair_range(self.code_bits)[0]
+
+    @property
+    def max_magnitude(self) -> int:
+        """The largest value of any format of this width."""
+        return max(f.max_magnitude for f in FORMATS.values() if f.code_bits == self.code_bits)
 
     @property
     def exponent_bits(self) -> int:

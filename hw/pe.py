@@ -6,11 +6,20 @@ from typing import Any
 
 from amaranth import Module, Mux, Signal, signed
 from amaranth.lib.wiring import In, Out
-
 from oleaster.hw.emit import Unit
 from oleaster.hw.layouts import Lane
 
-__all__ = ["PE"]
+__all__ = ["PE", "check_acc_bits"]
+
+
+def check_acc_bits(a: Lane, b: Lane, acc_bits: int) -> None:
+    """ValueError unless a signed accumulator of `acc_bits` holds the largest single product."""
+    needed = (a.max_magnitude * b.max_magnitude).bit_length() + 1
+    if acc_bits < needed:
+        raise ValueError(
+            f"acc_bits is {acc_bits}; the largest product of {a.code_bits}-bit and "
+            f"{b.code_bits}-bit operands needs at least {needed}"
+        )
 
 
 class PE(Unit):
@@ -29,7 +38,9 @@ class PE(Unit):
     a, b: Lane
         Operand lanes, which fix the widths of the exponent-integer pairs.
     acc_bits: int
-        Width of the accumulator.
+        Width of the accumulator; must hold the largest product.
+
+    Raises ValueError for an `acc_bits` that is too small.
 
     Members
     -------
@@ -46,6 +57,7 @@ class PE(Unit):
     """
 
     def __init__(self, a: Lane, b: Lane, acc_bits: int = 32) -> None:
+        check_acc_bits(a, b, acc_bits)
         self.lane_a = a
         self.lane_b = b
         self.acc_bits = acc_bits

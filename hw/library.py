@@ -1,0 +1,156 @@
+"""The units that can be asked for by name, and their parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from oleaster.hw.array import SystolicArray
+from oleaster.hw.decoder import OVPDecoder
+from oleaster.hw.emit import Unit, write_design
+from oleaster.hw.encoder import OVPEncoder
+from oleaster.hw.layouts import Lane
+from oleaster.hw.pe import PE
+
+__all__ = [
+    "REFERENCE_DESIGNS",
+    "UNITS",
+    "Parameter",
+    "UnitSpec",
+    "build_unit",
+    "write_reference_designs",
+]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """An integer that a unit is generated from; `choices`, if any, are its only values."""
+
+    default: int
+    minimum: int
+    description: str
+    choices: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class UnitSpec:
+    """A unit of the library: what it is, its parameters by name, and how to build it."""
+
+    description: str
+    parameters: dict[str, Parameter]
+    build: Callable[..., Unit]
+
+
+def _code_bits(operand: str) -> Parameter:
+    return Parameter(4, 4, f"width of one code of operand {operand}, in bits", choices=(4, 8))
+
+
+_ARITHMETIC = {
+    "code_bits_a": _code_bits("A"),
+    "code_bits_b": _code_bits("B"),
+    "acc_bits": Parameter(32, 2, "width of the accumulators; must hold the largest product"),
+}
+
+
+def _encoder_bits(code_bits: int) -> Parameter:
+    return Parameter(4 * code_bits, code_bits, "width of each signed input value, in bits")
+
+
+UNITS: dict[str, UnitSpec] = {
+    "ovp-decoder4": UnitSpec(
+        "two 4-bit codes to two exponent-integer pairs (int4, flint4, ovp4-int, ovp4-flint)",
+        {},
+        lambda: OVPDecoder(Lane(4)),
+    ),
+    "ovp-decoder8": UnitSpec(
+        "two 8-bit codes to two exponent-integer pairs (int8, ovp8)",
+        {},
+        lambda: OVPDecoder(Lane(8)),
+    ),
+    "ovp-encoder4": UnitSpec(
+        "two integers to one outlier-victim pair of 4-bit codes (ovp4-int, ovp4-flint)",
+        {"value_bits": _encoder_bits(4)},
+        lambda value_bits: OVPEncoder(Lane(4), value_bits),
+    ),
+    "ovp-encoder8": UnitSpec(
+        "two integers to one outlier-victim pair of 8-bit codes (ovp8)",
+        {"value_bits": _encoder_bits(8)},
+        lambda value_bits: OVPEncoder(Lane(8), value_bits),
+    ),
+    "pe": UnitSpec(
+        "processing element: multiplies, shifts and accumulates exponent-integer pairs",
+        _ARITHMETIC,
+        lambda code_bits_a, code_bits_b, acc_bits: PE(
+            Lane(code_bits_a), Lane(code_bits_b), acc_bits
+        ),
+    ),
+    "systolic": UnitSpec(
+        "output-stationary systolic array with decoders on its borders and streams at its edges",
+        {
+            "rows": Parameter(16, 1, "rows of PEs: lanes of operand A"),
+            "cols": Parameter(16, 1, "columns of PEs: lanes of operand B"),
+            **_ARITHMETIC,
+        },
+        lambda rows, cols, code_bits_a, code_bits_b, acc_bits: SystolicArray(
+            Lane(code_bits_a), Lane(code_bits_b), rows, cols, acc_bits
+        ),
+    ),
+}
+
+
+def build_unit(name: str, **parameters: int) -> Unit:
+    """The unit called `name`; parameters that are not given have their defaults.
+
+    Raises ValueError, with one sentence that says what would have been right, for an unknown
+    unit or parameter, a value that is not an integer or out of range, and an accumulator that
+    cannot hold the largest product.
+    """
+    if name not in UNITS:
+        raise ValueError(f"unknown unit {name!r}{_nearest(name, UNITS)}")
+    spec = UNITS[name]
+    for given, value in parameters.items():
+        if given not in spec.parameters:
+            raise ValueError(f"{name} has no parameter {given!r}{_nearest(given, spec.parameters)}")
+        _check(given, value, spec.parameters[given])
+    defaults = {key: parameter.default for key, parameter in spec.parameters.items()}
+    return spec.build(**{**defaults, **parameters})
+
+
+def _check(name: str, value: object, parameter: Parameter) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r}; it must be an integer")
+    if parameter.choices and value not in parameter.choices:
+        raise ValueError(
+            f"{name} is {value}; it must be {' or '.join(map(str, parameter.choices))}"
+        )
+    if value < parameter.minimum:
+        raise ValueError(f"{name} is {value}; it must be at least {parameter.minimum}")
+
+
+def _nearest(name: str, known: dict[str, UnitSpec] | dict[str, Parameter]) -> str:
+    near = get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"{hint} (known: {', '.join(known) or 'none'})"
+
+
+REFERENCE_DESIGNS: tuple[tuple[str, dict[str, int]], ...] = (
+    ("ovp-decoder4", {}),
+    ("ovp-decoder8", {}),
+    ("ovp-encoder4", {}),
+    ("ovp-encoder8", {}),
+    ("pe", {}),
+    ("pe", {"code_bits_a": 8, "code_bits_b": 8}),
+    ("systolic", {"rows": 4, "cols": 4}),
+    ("systolic", {"rows": 8, "cols": 8}),
+)
+
+
+def write_reference_designs(directory: Path) -> list[Path]:
+    """Write the designs that `rtl_out/` holds, Verilog and manifest each; returns all paths."""
+    return [
+        path
+        for name, parameters in REFERENCE_DESIGNS
+        for path in write_design(build_unit(name, **parameters), directory)
+    ]
