@@ -1,0 +1,114 @@
+"""Verilator builds, cached by content."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from filelock import FileLock
+
+from oleaster.sim.rtl.toolchain import (
+    ToolError,
+    cache_dir,
+    check_compiler,
+    tool_key,
+    verilator_env,
+)
+
+__all__ = ["build_native", "content_key", "harvest_runtime", "seed_runtime"]
+
+_HERE = Path(__file__).parent
+
+
+def content_key(files: Sequence[Path], arguments: Sequence[str]) -> str:
+    """Hash of everything a build depends on: file contents, arguments, tool versions."""
+    digest = hashlib.sha256(tool_key().encode())
+    for file in files:
+        content = file.read_bytes()
+        digest.update(f"\n{file.name} {len(content)}\n".encode() + content)
+    digest.update("\n".join(arguments).encode())
+    return digest.hexdigest()[:24]
+
+
+def build_native(verilog: Path, top_parameters: dict[str, int]) -> Path:
+    """Executable of gemm_harness around the array in `verilog` (module = file name).
+
+    Built once for each content and shared by all processes. ToolError if a tool fails.
+    """
+    sources = [_HERE / "generated.vlt", _HERE / "gemm_harness.sv", verilog]
+    main = _HERE / "native_main.cpp"
+    arguments = [
+        "--cc",
+        "--exe",
+        "--top-module",
+        "gemm_harness",
+        "--prefix",
+        "Vtop",
+        "-o",
+        "simulate",
+        "-O3",
+        "--x-assign",
+        "fast",
+        "--x-initial",
+        "fast",
+        "--no-timing",
+        "-Wno-fatal",
+        f"-DDUT={verilog.stem}",
+        *(f"-G{name}={value}" for name, value in top_parameters.items()),
+    ]
+    key = content_key([*sources, main], arguments)
+    folder = cache_dir() / "verilator" / key
+    executable = folder / "simulate"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if executable.exists():
+            return executable
+        check_compiler()
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix="build-") as scratch:
+            build = Path(scratch)
+            inputs = [str(path) for path in (*sources, main)]
+            _run(["verilator", *arguments, "-Mdir", str(build), *inputs], build)
+            seed_runtime(build, "native")
+            _run(["make", "-j2", "-f", "Vtop.mk", "OPT_FAST=-O1", "OPT_SLOW=-O0"], build)
+            harvest_runtime(build, "native")
+            folder.mkdir(exist_ok=True)
+            shutil.move(build / "simulate", executable)
+    return executable
+
+
+def _run(command: Sequence[str], folder: Path) -> None:
+    result = subprocess.run(
+        command, cwd=folder, env=verilator_env(), capture_output=True, text=True, check=False
+    )
+    if result.returncode:
+        tail = "\n".join((result.stdout + result.stderr).strip().splitlines()[-12:])
+        raise ToolError(f"{command[0]} failed with exit code {result.returncode}:\n{tail}")
+
+
+# Most of a small build is Verilator's own runtime, the same objects in every folder. make does
+# not rebuild objects that are newer than their sources, so they are compiled once and copied in.
+
+
+def seed_runtime(build: Path, flavour: str) -> None:
+    """Put the runtime objects of this `flavour` of build into `build`, if there are any yet."""
+    for stored in _runtime_folder(flavour).glob("verilated*.o"):
+        shutil.copyfile(stored, build / stored.name)
+
+
+def harvest_runtime(build: Path, flavour: str) -> None:
+    """Keep the runtime objects of a finished build for the next one of its flavour."""
+    folder = _runtime_folder(flavour)
+    folder.mkdir(parents=True, exist_ok=True)
+    for built in build.glob("verilated*.o"):
+        if not (folder / built.name).exists():
+            aside = folder / f".{built.name}.{build.name}"
+            shutil.copyfile(built, aside)
+            aside.replace(folder / built.name)
+
+
+def _runtime_folder(flavour: str) -> Path:
+    return cache_dir() / "verilator" / f"runtime-{flavour}-{tool_key()}"
