@@ -7,6 +7,7 @@ from typing import Any
 from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
+
 from oleaster.hw.border import OperandBorder
 from oleaster.hw.emit import Unit, place
 from oleaster.hw.layouts import Lane, OperandWord, SumsWord

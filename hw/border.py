@@ -6,6 +6,7 @@ from typing import Any
 
 from amaranth import Cat, Module, Signal
 from amaranth.lib.wiring import In, Out
+
 from oleaster.hw.decoder import OVPDecoder
 from oleaster.hw.emit import Unit, place
 from oleaster.hw.layouts import Lane

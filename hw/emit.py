@@ -176,7 +176,7 @@ def _write_verilog(text: str) -> str:
     # with overlapping `casez` patterns.
     script = [
         f"read_rtlil <<rtlil\n{text}\nrtlil",
-        "proc",
+        "proc -norom",
         "memory_collect",
         "opt_clean -purge",
         "opt_dff",

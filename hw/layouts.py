@@ -7,6 +7,7 @@ from functools import cache
 
 from amaranth import signed, unsigned
 from amaranth.lib import data
+
 from oleaster.models.formats import FORMATS
 
 __all__ = ["Lane", "OperandWord", "SumsWord"]

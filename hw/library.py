@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """The units that can be asked for by name, and their parameters."""
 
 from __future__ import annotations

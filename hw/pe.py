@@ -6,6 +6,7 @@ from typing import Any
 
 from amaranth import Module, Mux, Signal, signed
 from amaranth.lib.wiring import In, Out
+
 from oleaster.hw.emit import Unit
 from oleaster.hw.layouts import Lane
 
