@@ -15,8 +15,8 @@ from oleaster.models.formats import FORMATS, FormatError, IllegalPairError, get_
 # Literal tables: design section 2 (normal types), OliVe's table of E2M1 (biases 2 and 3).
 INT4 = {0: 0, 1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 6, 7: 7}
 INT4 |= {9: -7, 10: -6, 11: -5, 12: -4, 13: -3, 14: -2, 15: -1}
-FLINT4 = {0: 0, 1: 1, 2: 2, 3: 3, 4: 8, 5: 16, 6: 4, 7: 6}
-FLINT4 |= {9: -1, 10: -2, 11: -3, 12: -8, 13: -16, 14: -4, 15: -6}
+FLINT4 = {0: 0, 1: 1, 2: 2, 3: 3, 4: 16, 5: 8, 6: 4, 7: 6}
+FLINT4 |= {9: -1, 10: -2, 11: -3, 12: -16, 13: -8, 14: -4, 15: -6}
 INT8 = {code: code for code in range(128)} | {code: code - 256 for code in range(129, 256)}
 E2M1_BIAS2 = {1: 12, 2: 16, 3: 24, 4: 32, 5: 48, 6: 64, 7: 96}
 E2M1_BIAS2 |= {9: -12, 10: -16, 11: -24, 12: -32, 13: -48, 14: -64, 15: -96}

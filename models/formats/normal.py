@@ -20,7 +20,7 @@ def two_complement(name: str, bits: int) -> Codec:
 
 # By 3-bit magnitude code 000 .. 111; values from ANT (MICRO 2022), the split into pairs is ours:
 # the integer stays within +-3, so a 3-bit signed multiplier input is enough.
-_FLINT_EXPONENT = (0, 0, 0, 0, 3, 4, 2, 1)
+_FLINT_EXPONENT = (0, 0, 0, 0, 4, 3, 2, 1)
 _FLINT_INTEGER = (0, 1, 2, 3, 1, 1, 1, 3)
 
 
