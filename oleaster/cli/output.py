@@ -1,0 +1,76 @@
+"""What the verbs share: results as one JSON object or as tables, and progress on a terminal."""
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from oleaster import __version__
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object (docs/cli.md).")]
+
+_PIPE_COLUMNS = 160  # a table that is written to a file is not cut at 80
+
+
+class CommandError(Exception):
+    """A verb cannot do what it was asked; the message says why and what would work."""
+
+
+def print_json(result: dict[str, Any]) -> None:
+    """One object with oleaster's version; infinities and NaN, which JSON lacks, become null."""
+    typer.echo(json.dumps(_finite({"version": __version__, **result}), indent=2, allow_nan=False))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table on stdout. A column whose name begins with ">" is set flush right."""
+    table = Table(box=None, pad_edge=False, show_header=any(columns))
+    for name in columns:
+        right = name.startswith(">")
+        table.add_column(name.removeprefix(">"), justify="right" if right else "left")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    terminal = sys.stdout.isatty()
+    Console(width=None if terminal else _PIPE_COLUMNS, highlight=False).print(table)
+
+
+def print_facts(facts: dict[str, object]) -> None:
+    """Names and values, one a line."""
+    print_table(("", ""), facts.items())
+
+
+def warn(sentence: str) -> None:
+    """A sentence on stderr that does not stop the work."""
+    typer.echo(f"warning: {sentence}", err=True)
+
+
+def say(line: str) -> None:
+    """One line about a long step, if a person is watching stderr."""
+    if sys.stderr.isatty():
+        typer.echo(line, err=True)
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr while a person is watching; yields `report(done, total)`."""
+    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
+        task = progress.add_task(label, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

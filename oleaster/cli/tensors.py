@@ -1,0 +1,123 @@
+"""Verbs on single tensors: quantize, dequantize, formats."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from oleaster import io
+from oleaster.cli.output import Json, print_facts, print_json, print_table
+from oleaster.models import quantize as quantizer
+from oleaster.models.formats import FORMATS, Format, Rule, get_format
+from oleaster.models.scale_search import Granularity
+
+
+def quantize(
+    source: Annotated[Path, typer.Argument(metavar="IN.npy", help="Real tensor (..., K).")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT.npz")],
+    format: Annotated[str, typer.Option("--format", help="Format's name, or auto.")] = "auto",
+    granularity: Annotated[Granularity, typer.Option(help="One scale, or one a row.")] = "tensor",
+    scale: Annotated[float | None, typer.Option(help="Scale; searched if absent.")] = None,
+    rule: Annotated[Rule, typer.Option(help="Which of two outliers in a pair stays.")] = "paper",
+    json: Json = False,
+) -> None:
+    """Quantise a tensor; pairs lie along its last axis."""
+    io.check_output_file(output)
+    x = io.read_tensor(source)
+    if scale is not None and granularity == "channel":
+        raise typer.BadParameter("one scale goes with --granularity tensor", param_hint="--scale")
+    q = quantizer.quantize(x, format, granularity=granularity, scale=scale, rule=rule)
+    stats = quantizer.quantization_stats(x, q)
+    with io.writing(output):
+        quantizer.save_quantized(output, q)
+    low, high = float(q.scale.min()), float(q.scale.max())
+    result: dict[str, Any] = {
+        "format": q.format,
+        "shape": list(q.shape),
+        "granularity": granularity,
+        "scale": low if q.scale.ndim == 0 else None,
+        "scale_min": low,
+        "scale_max": high,
+        "bytes": q.packed.nbytes + q.scale.nbytes,
+        **stats,
+        "output": str(output),
+    }
+    if json:
+        print_json(result)
+        return
+    print_facts(
+        {
+            "format": q.format,
+            "shape": " x ".join(map(str, q.shape)),
+            "scale": f"{low:.6g}" if low == high else f"{low:.6g} .. {high:.6g}",
+            "bytes (codes and scales)": result["bytes"],
+            "pairs with one outlier": f"{100 * stats['outlier_normal']:.3f} %",
+            "pairs with two outliers": f"{100 * stats['outlier_outlier']:.3f} %",
+            "SQNR": f"{stats['sqnr_db']:.2f} dB",
+            "mean squared error": f"{stats['mse']:.4g}",
+            "largest error": f"{stats['max_abs_error']:.4g}",
+            "written to": output,
+        }
+    )
+
+
+def dequantize(
+    source: Annotated[Path, typer.Argument(metavar="OUT.npz", help="Written by quantize.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="BACK.npy")],
+) -> None:
+    """Write a quantised tensor's values as float32."""
+    io.check_output_file(output)
+    io.write_array(output, quantizer.load_quantized(source).dequantize())
+
+
+def formats(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None,
+    json: Json = False,
+) -> None:
+    """List the number formats; with a NAME, every code of that format."""
+    if name is None:
+        _list_formats(json)
+        return
+    fmt = get_format(name)
+    rows = fmt.table()
+    if json:
+        print_json({"format": _facts(fmt) | {"codes": [row._asdict() for row in rows]}})
+        return
+    typer.echo(f"{name}: value = integer << exponent, in units of the scale\n")
+    print_table(
+        (">code", "bits", "role", ">exponent", ">integer", ">value"),
+        [(row.code, row.bits, row.role, row.exponent, row.integer, row.value) for row in rows],
+    )
+
+
+def _list_formats(json: bool) -> None:
+    facts = [_facts(fmt) for fmt in FORMATS.values()]
+    if json:
+        print_json({"formats": facts})
+        return
+    border = "outlier_border"
+    print_table(
+        ("name", "normal", "outlier", ">code bits", ">largest normal", ">outlier from", ">largest"),
+        [
+            (
+                *(fact[key] for key in ("name", "normal", "outlier", "code_bits", "max_normal")),
+                fact[border] if fact["outlier"] else None,
+                fact["max_magnitude"],
+            )
+            for fact in facts
+        ],
+    )
+
+
+def _facts(fmt: Format) -> dict[str, Any]:
+    return {
+        "name": fmt.name,
+        "normal": fmt.normal.name,
+        "outlier": fmt.outlier.name if fmt.has_outliers else None,
+        "code_bits": fmt.code_bits,
+        "exponent_bits": fmt.exponent_bits,
+        "integer_bits": fmt.integer_bits,
+        "max_normal": fmt.max_normal,
+        "outlier_border": fmt.outlier_border,
+        "max_magnitude": fmt.max_magnitude,
+    }

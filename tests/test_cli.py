@@ -1,0 +1,358 @@
+"""Every verb on good input: what it writes, prints and answers in JSON."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from oleaster import __version__
+from oleaster.cli import main
+from oleaster.models.fetch import FetchError, locate
+from oleaster.models.formats import FORMATS, get_format
+from oleaster.models.quantize import load_quantized, quantize
+from oleaster.sim.systolic import gemm_cycles
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+@pytest.fixture(autouse=True)
+def _workspace(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def run(capsys, *arguments, status=0):
+    """What a command line prints on stdout."""
+    assert main(list(arguments)) == status
+    return capsys.readouterr().out
+
+
+def run_json(capsys, *arguments, status=0):
+    result = json.loads(run(capsys, *arguments, "--json", status=status))
+    assert result.pop("version") == __version__
+    return result
+
+
+def operands(m, k, n):
+    rng = np.random.default_rng(7)
+    a, b = rng.standard_t(3, (m, k)), rng.standard_t(3, (k, n))
+    np.save("a.npy", a)
+    np.save("b.npy", b)
+    return a, b
+
+
+def values(q):
+    return get_format(q.format).decode(q.codes).astype(np.int64)
+
+
+GEMM_KEYS = [
+    "engine",
+    "shape",
+    "rows",
+    "cols",
+    "format_a",
+    "format_b",
+    "scale_a",
+    "scale_b",
+    "macs",
+    "cycles",
+    "utilization",
+    "overflow",
+    "dequantized",
+    "wall_s",
+    "output",
+]
+
+
+@pytest.mark.parametrize("engine", ["model", "cycle", pytest.param("rtl", marks=pytest.mark.rtl)])
+def test_gemm(capsys, engine):
+    a, b = operands(9, 21, 10)
+    answer = run_json(
+        capsys,
+        *("gemm", "a.npy", "b.npy", "-o", "c.npy", "--engine", engine, "--rows", "4"),
+        *("--cols", "4", "--format-a", "ovp4-flint", "--format-b", "ovp4-int"),
+    )
+    left, right = quantize(a, "ovp4-flint"), quantize(b.T, "ovp4-int")
+    sums = np.load("c.npy")
+    assert sums.dtype == np.int32
+    np.testing.assert_array_equal(sums, values(left) @ values(right).T)
+
+    assert list(answer) == GEMM_KEYS
+    assert answer["shape"] == [9, 21, 10]
+    assert (answer["scale_a"], answer["scale_b"]) == (float(left.scale), float(right.scale))
+    assert (answer["format_a"], answer["format_b"]) == ("ovp4-flint", "ovp4-int")
+    assert answer["macs"] == 9 * 21 * 10
+    assert answer["overflow"] is False
+    assert answer["engine"] == engine
+    if engine == "model":
+        assert answer["cycles"] is answer["utilization"] is None
+    else:
+        cycles = gemm_cycles(9, 21, 10, 4, 4)
+        assert answer["cycles"] == cycles
+        assert answer["utilization"] == pytest.approx(9 * 21 * 10 / (16 * cycles))
+
+
+def test_gemm_with_given_scales_and_float_output(capsys):
+    a, b = operands(3, 5, 4)
+    options = ["--scale-a", "0.5", "--scale-b", "0.25", "--format-a", "int8", "--format-b", "ovp8"]
+    answer = run_json(capsys, "gemm", "a.npy", "b.npy", "-o", "c.npy", "--dequantize", *options)
+    assert (answer["scale_a"], answer["scale_b"]) == (0.5, 0.25)
+    left, right = quantize(a, "int8", scale=0.5), quantize(b.T, "ovp8", scale=0.25)
+    product = np.load("c.npy")
+    assert product.dtype == np.float32
+    np.testing.assert_array_equal(product, (values(left) @ values(right).T * 0.125).astype("f4"))
+
+
+@pytest.mark.parametrize("dtype", ["f2", ">f4", "f8", "i1", ">i8", "u2", "longdouble"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_gemm_takes_any_real_type(capsys, dtype, order):
+    a, b = np.arange(6).reshape(2, 3) % 5, np.arange(12).reshape(3, 4) % 5
+    np.save("a.npy", np.array(a, dtype, order=order))
+    np.save("b.npy", np.array(b, dtype, order=order))
+    options = ["--scale-a", "1", "--scale-b", "1", "--format-a", "int4", "--format-b", "int4"]
+    answer = run_json(capsys, "gemm", "a.npy", "b.npy", "-o", "c.npy", *options)
+    assert answer["format_a"] == "int4"
+    np.testing.assert_array_equal(np.load("c.npy"), a @ b)
+
+
+def test_gemm_calibrates_by_default_and_picks_a_format(capsys):
+    operands(6, 40, 5)
+    options = ["--format-a", "auto", "--format-b", "auto"]
+    answer = run_json(capsys, "gemm", "a.npy", "b.npy", "-o", "c.npy", *options)
+    assert {answer["format_a"], answer["format_b"]} <= {"ovp4-int", "ovp4-flint"}
+    again = run_json(capsys, "gemm", "a.npy", "b.npy", "-o", "c.npy", "--calibrate", *options)
+    assert {**again, "wall_s": 0} == {**answer, "wall_s": 0}
+
+
+def test_gemm_warns_of_overflow(capsys):
+    np.save("a.npy", np.full((1, 8), 32768.0))
+    np.save("b.npy", np.full((8, 1), 32768.0))
+    options = ["--scale-a", "1", "--scale-b", "1", "--format-a", "ovp8", "--format-b", "ovp8"]
+    assert main(["gemm", "a.npy", "b.npy", "-o", "c.npy", "--json", *options]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["overflow"] is True
+    assert captured.err.startswith("warning: an accumulator left the range of 32 bits")
+    # Each pair keeps its odd element: four products of 2**30 come back to 0.
+    np.testing.assert_array_equal(np.load("c.npy"), [[0]])
+
+
+def test_gemm_for_people(capsys):
+    operands(3, 5, 4)
+    shown = run(capsys, "gemm", "a.npy", "b.npy", "-o", "c.npy", "--rows", "2", "--cols", "3")
+    assert "3 x 5 x 4" in shown
+    assert "2 x 3, engine cycle" in shown
+    shown = run(capsys, "gemm", "a.npy", "b.npy", "-o", "c.npy", "--engine", "model")
+    assert "not counted" in shown
+
+
+@pytest.mark.parametrize("name", [*FORMATS, "auto"])
+def test_quantize_and_dequantize(capsys, name):
+    x = np.random.default_rng(5).standard_t(3, (4, 3, 15)).astype(np.float32)
+    np.save("x.npy", x)
+    answer = run_json(capsys, "quantize", "x.npy", "-o", "q.npz", "--format", name)
+    q = load_quantized("q.npz")
+    expected = quantize(x, name)
+    np.testing.assert_array_equal(q.packed, expected.packed)
+    assert answer["format"] == q.format == expected.format
+    assert answer["shape"] == [4, 3, 15]
+    assert answer["scale"] == answer["scale_min"] == answer["scale_max"] == float(q.scale)
+    assert answer["bytes"] == q.packed.nbytes + 4
+    error = np.abs(x - q.dequantize()).astype(np.float64)
+    assert answer["max_abs_error"] == pytest.approx(error.max(), rel=1e-5)
+    assert answer["mse"] == pytest.approx(np.square(error).mean(), rel=1e-5)
+    assert 0 <= answer["outlier_outlier"] <= answer["outlier_normal"] <= 1
+    assert run(capsys, "dequantize", "q.npz", "-o", "back.npy") == ""
+    np.testing.assert_array_equal(np.load("back.npy"), q.dequantize())
+
+
+def test_quantize_by_channel_and_by_rule(capsys):
+    x = np.random.default_rng(5).standard_normal((4, 8)) * [[1], [2], [3], [4]]
+    x[:, :2] = [30, 40]
+    np.save("x.npy", x)
+    options = ["--format", "ovp4-int", "--granularity", "channel", "--rule", "artifact"]
+    answer = run_json(capsys, "quantize", "x.npy", "-o", "q.npz", *options)
+    expected = quantize(x, "ovp4-int", granularity="channel", rule="artifact")
+    np.testing.assert_array_equal(load_quantized("q.npz").packed, expected.packed)
+    assert answer["scale"] is None
+    assert answer["scale_min"] == expected.scale.min() < answer["scale_max"] == expected.scale.max()
+    assert " .. " in run(capsys, "quantize", "x.npy", "-o", "q.npz", *options)
+
+
+def test_lossless_quantisation_has_no_sqnr(capsys):
+    np.save("x.npy", np.array([1.0, -2, 3, 7]))
+    answer = run_json(
+        capsys, "quantize", "x.npy", "-o", "q.npz", "--format", "int4", "--scale", "1"
+    )
+    assert answer["sqnr_db"] is None
+    assert answer["mse"] == 0
+
+
+def test_formats(capsys):
+    answer = run_json(capsys, "formats")["formats"]
+    assert [row["name"] for row in answer] == list(FORMATS)
+    assert answer[0]["outlier_border"] is None
+    shown = run(capsys, "formats")
+    assert all(name in shown for name in FORMATS)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_one_format(capsys, name):
+    codes = run_json(capsys, "formats", name)["format"]["codes"]
+    fmt = get_format(name)
+    assert len(codes) == (2 if fmt.has_outliers else 1) << fmt.code_bits
+    assert all(row["value"] == row["integer"] << row["exponent"] for row in codes)
+    for row in codes:
+        if row["role"] == "normal":
+            assert fmt.decode([row["code"], 0])[0] == row["value"]
+    assert len(run(capsys, "formats", name).splitlines()) == len(codes) + 3
+
+
+def test_units(capsys):
+    listed = {unit["name"]: unit for unit in run_json(capsys, "units")["units"]}
+    rows = next(p for p in listed["systolic"]["parameters"] if p["name"] == "rows")
+    assert (rows["default"], rows["minimum"]) == (16, 1)
+    assert all(name in run(capsys, "units") for name in listed)
+
+
+def test_rtl_writes_verilog_and_manifest(capsys):
+    answer = run_json(capsys, "rtl", "systolic", "--rows", "2", "--cols", "3", "-o", "out")
+    verilog, manifest = (Path(file["path"]) for file in answer["files"])
+    assert sorted(Path("out").iterdir()) == sorted([verilog, manifest])
+    described = json.loads(manifest.read_text())
+    assert described["parameters"] == answer["parameters"]
+    assert (answer["parameters"]["rows"], answer["parameters"]["cols"]) == (2, 3)
+    assert f"module {described['top']}(" in verilog.read_text()
+    assert [file["bytes"] for file in answer["files"]] == [
+        verilog.stat().st_size,
+        manifest.stat().st_size,
+    ]
+    assert str(verilog) in run(capsys, "rtl", "systolic", "--rows", "2", "--cols", "3", "-o", "out")
+
+
+def test_rtl_of_a_design_file(capsys):
+    Path("design.toml").write_text('unit = "systolic"\n[parameters]\nrows = 2\ncols = 2\n')
+    options = ["--cols", "3", "--set", "code-bits-a=8", "--set", "acc_bits=40"]
+    answer = run_json(capsys, "rtl", "design.toml", "-o", "out", *options)
+    assert answer["unit"] == "systolic"
+    assert answer["parameters"] == {
+        "code_bits_a": 8,
+        "code_bits_b": 4,
+        "rows": 2,
+        "cols": 3,
+        "acc_bits": 40,
+    }
+
+
+@pytest.mark.parametrize("config", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
+def test_ready_made_designs(config):
+    from oleaster.config import load_unit
+
+    name, unit = load_unit(str(config), {})
+    assert name == "systolic"
+    assert f"{unit.parameters['rows']}x{unit.parameters['cols']}" in config.stem
+
+
+@pytest.mark.rtl
+def test_cosim(capsys):
+    answer = run_json(capsys, "cosim", "ovp-decoder4")
+    assert answer["failed"] == 0 < answer["passed"]
+    assert answer["waves"] is None
+    assert Path(answer["log"]).is_file()
+
+
+def test_cosim_fails_with_its_bench(capsys, monkeypatch):
+    from oleaster.sim.rtl import cosim
+
+    def run_bench(unit, verilog, manifest, *, waves):
+        assert verilog.is_file()
+        assert manifest.is_file()
+        log = Path("log")
+        return cosim.BenchResult(passed=2, failed=1, wall_s=0.5, waves=None, log=log)
+
+    monkeypatch.setattr(cosim, "run_bench", run_bench)
+    answer = run_json(capsys, "cosim", "pe", status=1)
+    assert (answer["passed"], answer["failed"]) == (2, 1)
+    assert "failed" in run(capsys, "cosim", "pe", status=1)
+
+
+def test_models(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("OLEASTER_CACHE", str(tmp_path))
+    packages = run_json(capsys, "models", "list")["packages"]
+    assert [(row["name"], row["folder"]) for row in packages] == [("minilm", None), ("lee50", None)]
+    assert "not fetched" in run(capsys, "models", "list")
+    with pytest.raises(FetchError):
+        locate("minilm")
+
+
+@pytest.mark.model
+def test_accuracy(capsys):
+    answer = run_json(capsys, "accuracy", "minilm", "--formats", "ovp4-int", "--texts", "3")
+    assert (answer["model"], answer["texts"], answer["activations"]) == ("minilm", 3, "static")
+    exact, measured = answer["results"]
+    assert (exact["format"], exact["cosine"], exact["layers"]) == ("float", 1.0, [])
+    assert measured["format"] == "ovp4-int"
+    assert 0.8 < measured["cosine"] < 1
+    assert len(measured["layers"]) == 36
+
+
+@pytest.mark.model
+@pytest.mark.rtl
+def test_demo(capsys):
+    answer = run_json(capsys, "demo")
+    assert answer["passed"] is True
+    assert [gemm["name"] for gemm in answer["gemms"]] == [
+        f"layer.0.{name}"
+        for name in (
+            "attention.query",
+            "attention.key",
+            "attention.value",
+            "attention.output",
+            "intermediate",
+            "output",
+        )
+    ]
+    for gemm in answer["gemms"]:
+        assert gemm["mismatches"] == 0
+        assert gemm["rtl_cycles"] == gemm["model_cycles"]
+        assert gemm["utilization"] > 0.9
+        assert gemm["weight_outlier_pairs"] > 0
+    assert 0.85 < answer["cosine_all"] < answer["cosine_layer"] < 1
+
+
+@pytest.mark.model
+def test_demo_notices_a_wrong_sum(capsys, monkeypatch):
+    from oleaster import demo
+
+    real = demo.run_gemm
+
+    def tampered(a, b, *, engine, **options):
+        run = real(a, b, engine="model" if engine == "model" else "cycle", **options)
+        if engine == "rtl":
+            run.accumulators[0, 0] += 1
+        return run
+
+    monkeypatch.setattr(demo, "run_gemm", tampered)
+    answer = run_json(capsys, "demo", status=1)
+    assert answer["passed"] is False
+    assert all(gemm["mismatches"] == 1 for gemm in answer["gemms"])
+
+
+def test_installed_command():
+    result = subprocess.run(
+        [Path(sys.executable).with_name("oleaster"), "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout == f"oleaster {__version__}\n"
+
+
+def test_help_needs_neither_amaranth_nor_the_models_extra():
+    code = "import sys; from oleaster.cli import main; main(['formats']); print(*sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    loaded = set(result.stdout.split())
+    assert not loaded & {"amaranth", "scipy", "tokenizers", "safetensors"}
