@@ -192,8 +192,10 @@ def _write_verilog(text: str) -> str:
     )
     if yosys.returncode != 0:
         raise RuntimeError(f"Yosys failed: {yosys.stderr.strip()}")
-    # Yosys declares each port again as a wire of the same width, which Verilog takes for granted.
-    return re.sub(r"^(  (?:input|output) (.*;)\n)  wire \2\n", r"\1", yosys.stdout, flags=re.M)
+    # Yosys declares each port again as a wire of the same width, which Verilog takes for granted,
+    # and writes zero with all its digits.
+    text = re.sub(r"^(  (?:input|output) (.*;)\n)  wire \2\n", r"\1", yosys.stdout, flags=re.M)
+    return re.sub(r"\b(\d+'h)0+\b", r"\g<1>0", text)
 
 
 def _manifest(unit: Unit, emitter: VerilogEmitter, text: str) -> str:

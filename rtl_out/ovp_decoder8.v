@@ -43,7 +43,7 @@ module ovp_decoder8(even, odd, illegal, pair);
   assign _08_ = odd_is_identifier ? outlier_exponent : 4'h0;
   assign \even.exponent  = even_is_identifier ? 4'h0 : _08_;
   assign _09_ = odd_is_identifier ? { _05_[4], _05_[4], _05_[4], _05_ } : pair[7:0];
-  assign \even.integer  = even_is_identifier ? 8'h00 : _09_;
+  assign \even.integer  = even_is_identifier ? 8'h0 : _09_;
   assign _12_ = even_is_identifier ? outlier_exponent : 4'h0;
   assign _10_ = _02_ ? 4'h8 : { 1'h1, outlier_code[2:0] };
   assign outlier_magnitude = _00_ ? 4'h0 : _10_;
@@ -51,7 +51,7 @@ module ovp_decoder8(even, odd, illegal, pair);
   assign outlier_exponent = _00_ ? 4'h0 : _11_;
   assign \odd.exponent  = odd_is_identifier ? 4'h0 : _12_;
   assign _13_ = even_is_identifier ? { _07_[4], _07_[4], _07_[4], _07_ } : pair[15:8];
-  assign \odd.integer  = odd_is_identifier ? 8'h00 : _13_;
+  assign \odd.integer  = odd_is_identifier ? 8'h0 : _13_;
   assign even = { \even.exponent , \even.integer  };
   assign odd = { \odd.exponent , \odd.integer  };
 endmodule

@@ -175,7 +175,7 @@ module ovp_encoder8_v32(odd, pair, even);
   assign _068_ = _051_ ? _053_ : _067_;
   assign outlier_code = _058_ ? _060_ : _068_;
   assign pair = keep_odd ? { outlier[7], outlier_code, 8'h80 } : _069_;
-  assign _070_ = _007_ ? 7'h40 : 7'h00;
+  assign _070_ = _007_ ? 7'h40 : 7'h0;
   assign _071_ = _011_ ? _013_[6:0] : _070_;
   assign _002_[6:0] = odd_clamped;
   assign _008_[15:11] = rounded_14;

@@ -11,11 +11,11 @@ module pe_a4b4_acc32(a, b, swap, select, sum_in, overflow_in, clk, rst, a_out, b
   wire _07_;
   input [6:0] a;
   output [6:0] a_out;
-  reg [6:0] a_out = 7'h00;
+  reg [6:0] a_out = 7'h0;
   reg [31:0] acc = 32'd0;
   input [6:0] b;
   output [6:0] b_out;
-  reg [6:0] b_out = 7'h00;
+  reg [6:0] b_out = 7'h0;
   input clk;
   reg [31:0] drain = 32'd0;
   reg drain_overflow = 1'h0;
@@ -63,10 +63,10 @@ module pe_a4b4_acc32(a, b, swap, select, sum_in, overflow_in, clk, rst, a_out, b
     if (rst) swap_out <= 1'h0;
     else if (en) swap_out <= swap;
   always @(posedge clk)
-    if (rst) b_out <= 7'h00;
+    if (rst) b_out <= 7'h0;
     else if (en) b_out <= b;
   always @(posedge clk)
-    if (rst) a_out <= 7'h00;
+    if (rst) a_out <= 7'h0;
     else if (en) a_out <= a;
   assign _06_ = & { swap, en };
   assign _07_ = & { swap, en };

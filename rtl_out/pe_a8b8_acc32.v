@@ -12,11 +12,11 @@ module pe_a8b8_acc32(a, b, swap, select, sum_in, overflow_in, clk, rst, a_out, b
   wire _08_;
   input [11:0] a;
   output [11:0] a_out;
-  reg [11:0] a_out = 12'h000;
+  reg [11:0] a_out = 12'h0;
   reg [31:0] acc = 32'd0;
   input [11:0] b;
   output [11:0] b_out;
-  reg [11:0] b_out = 12'h000;
+  reg [11:0] b_out = 12'h0;
   input clk;
   reg [31:0] drain = 32'd0;
   reg drain_overflow = 1'h0;
@@ -64,10 +64,10 @@ module pe_a8b8_acc32(a, b, swap, select, sum_in, overflow_in, clk, rst, a_out, b
     if (rst) swap_out <= 1'h0;
     else if (en) swap_out <= swap;
   always @(posedge clk)
-    if (rst) b_out <= 12'h000;
+    if (rst) b_out <= 12'h0;
     else if (en) b_out <= b;
   always @(posedge clk)
-    if (rst) a_out <= 12'h000;
+    if (rst) a_out <= 12'h0;
     else if (en) a_out <= a;
   assign _07_ = & { swap, en };
   assign _08_ = & { swap, en };

@@ -18,18 +18,18 @@ module operand_border4_x4(issue_even, issue_odd, codes, flint, clk, rst, pairs, 
   wire [6:0] lane3_pair;
   output [27:0] pairs;
   input rst;
-  reg [6:0] skew1 = 7'h00;
-  reg [13:0] skew2 = 14'h0000;
-  reg [20:0] skew3 = 21'h000000;
+  reg [6:0] skew1 = 7'h0;
+  reg [13:0] skew2 = 14'h0;
+  reg [20:0] skew3 = 21'h0;
   assign illegal = | { lane3_illegal, lane2_illegal, lane1_illegal, lane0_illegal };
   always @(posedge clk)
-    if (rst) skew2 <= 14'h0000;
+    if (rst) skew2 <= 14'h0;
     else if (en) skew2 <= { skew2[6:0], lane2_pair };
   always @(posedge clk)
-    if (rst) skew1 <= 7'h00;
+    if (rst) skew1 <= 7'h0;
     else if (en) skew1 <= lane1_pair;
   always @(posedge clk)
-    if (rst) skew3 <= 21'h000000;
+    if (rst) skew3 <= 21'h0;
     else if (en) skew3 <= { skew3[13:0], lane3_pair };
   operand_lane4 lane0 (
     .clk(clk),
@@ -90,17 +90,17 @@ module operand_lane4(issue_even, issue_odd, codes, flint, clk, rst, pair, illega
   output illegal;
   input issue_even;
   input issue_odd;
-  reg [6:0] kept = 7'h00;
+  reg [6:0] kept = 7'h0;
   output [6:0] pair;
-  reg [6:0] pair = 7'h00;
+  reg [6:0] pair = 7'h0;
   input rst;
   always @(posedge clk)
-    if (rst) pair <= 7'h00;
+    if (rst) pair <= 7'h0;
     else if (en) pair <= _1_;
   always @(posedge clk)
-    if (rst) kept <= 7'h00;
+    if (rst) kept <= 7'h0;
     else if (en) kept <= decoder_odd;
-  assign _0_ = issue_odd ? kept : 7'h00;
+  assign _0_ = issue_odd ? kept : 7'h0;
   assign _1_ = issue_even ? decoder_even : _0_;
   ovp_decoder4 decoder (
     .even(decoder_even),
@@ -315,11 +315,11 @@ module pe_a4b4_acc32(a, b, swap, select, sum_in, overflow_in, clk, rst, a_out, b
   wire _07_;
   input [6:0] a;
   output [6:0] a_out;
-  reg [6:0] a_out = 7'h00;
+  reg [6:0] a_out = 7'h0;
   reg [31:0] acc = 32'd0;
   input [6:0] b;
   output [6:0] b_out;
-  reg [6:0] b_out = 7'h00;
+  reg [6:0] b_out = 7'h0;
   input clk;
   reg [31:0] drain = 32'd0;
   reg drain_overflow = 1'h0;
@@ -367,10 +367,10 @@ module pe_a4b4_acc32(a, b, swap, select, sum_in, overflow_in, clk, rst, a_out, b
     if (rst) swap_out <= 1'h0;
     else if (en) swap_out <= swap;
   always @(posedge clk)
-    if (rst) b_out <= 7'h00;
+    if (rst) b_out <= 7'h0;
     else if (en) b_out <= b;
   always @(posedge clk)
-    if (rst) a_out <= 7'h00;
+    if (rst) a_out <= 7'h0;
     else if (en) a_out <= a;
   assign _06_ = & { swap, en };
   assign _07_ = & { swap, en };
@@ -452,7 +452,7 @@ module systolic_4x4_a4b4_acc32(a_valid, b_payload, b_valid, sums_ready, clear, c
   input rst;
   reg [1:0] spacing = 2'h0;
   output [132:0] sums_payload;
-  reg [132:0] sums_payload = 133'h0000000000000000000000000000000000;
+  reg [132:0] sums_payload = 133'h0;
   input sums_ready;
   output sums_valid;
   reg sums_valid = 1'h0;
@@ -487,7 +487,7 @@ module systolic_4x4_a4b4_acc32(a_valid, b_payload, b_valid, sums_ready, clear, c
     if (_24_) overflow <= 1'h0;
     else if (_10_) overflow <= 1'h1;
   always @(posedge clk)
-    if (rst) sums_payload <= 133'h0000000000000000000000000000000000;
+    if (rst) sums_payload <= 133'h0;
     else if (en) sums_payload <= { row3_drained, row3_overflow_out, row3_sums_out };
   always @(posedge clk)
     if (rst) sums_valid <= 1'h0;
@@ -553,7 +553,7 @@ module systolic_4x4_a4b4_acc32(a_valid, b_payload, b_valid, sums_ready, clear, c
     .overflow(4'h0),
     .overflow_out(row0_overflow_out),
     .rst(rst),
-    .sums(128'h00000000000000000000000000000000),
+    .sums(128'h0),
     .sums_out(row0_sums_out),
     .swap(swap),
     .swap_out(row0_swap_out)

@@ -26,34 +26,34 @@ module operand_border4_x8(issue_even, issue_odd, codes, flint, clk, rst, pairs, 
   wire [6:0] lane7_pair;
   output [55:0] pairs;
   input rst;
-  reg [6:0] skew1 = 7'h00;
-  reg [13:0] skew2 = 14'h0000;
-  reg [20:0] skew3 = 21'h000000;
-  reg [27:0] skew4 = 28'h0000000;
-  reg [34:0] skew5 = 35'h000000000;
-  reg [41:0] skew6 = 42'h00000000000;
-  reg [48:0] skew7 = 49'h0000000000000;
+  reg [6:0] skew1 = 7'h0;
+  reg [13:0] skew2 = 14'h0;
+  reg [20:0] skew3 = 21'h0;
+  reg [27:0] skew4 = 28'h0;
+  reg [34:0] skew5 = 35'h0;
+  reg [41:0] skew6 = 42'h0;
+  reg [48:0] skew7 = 49'h0;
   assign illegal = | { lane7_illegal, lane6_illegal, lane5_illegal, lane4_illegal, lane3_illegal, lane2_illegal, lane1_illegal, lane0_illegal };
   always @(posedge clk)
-    if (rst) skew7 <= 49'h0000000000000;
+    if (rst) skew7 <= 49'h0;
     else if (en) skew7 <= { skew7[41:0], lane7_pair };
   always @(posedge clk)
-    if (rst) skew6 <= 42'h00000000000;
+    if (rst) skew6 <= 42'h0;
     else if (en) skew6 <= { skew6[34:0], lane6_pair };
   always @(posedge clk)
-    if (rst) skew5 <= 35'h000000000;
+    if (rst) skew5 <= 35'h0;
     else if (en) skew5 <= { skew5[27:0], lane5_pair };
   always @(posedge clk)
-    if (rst) skew4 <= 28'h0000000;
+    if (rst) skew4 <= 28'h0;
     else if (en) skew4 <= { skew4[20:0], lane4_pair };
   always @(posedge clk)
-    if (rst) skew3 <= 21'h000000;
+    if (rst) skew3 <= 21'h0;
     else if (en) skew3 <= { skew3[13:0], lane3_pair };
   always @(posedge clk)
-    if (rst) skew2 <= 14'h0000;
+    if (rst) skew2 <= 14'h0;
     else if (en) skew2 <= { skew2[6:0], lane2_pair };
   always @(posedge clk)
-    if (rst) skew1 <= 7'h00;
+    if (rst) skew1 <= 7'h0;
     else if (en) skew1 <= lane1_pair;
   operand_lane4 lane0 (
     .clk(clk),
@@ -158,17 +158,17 @@ module operand_lane4(issue_even, issue_odd, codes, flint, clk, rst, pair, illega
   output illegal;
   input issue_even;
   input issue_odd;
-  reg [6:0] kept = 7'h00;
+  reg [6:0] kept = 7'h0;
   output [6:0] pair;
-  reg [6:0] pair = 7'h00;
+  reg [6:0] pair = 7'h0;
   input rst;
   always @(posedge clk)
-    if (rst) pair <= 7'h00;
+    if (rst) pair <= 7'h0;
     else if (en) pair <= _1_;
   always @(posedge clk)
-    if (rst) kept <= 7'h00;
+    if (rst) kept <= 7'h0;
     else if (en) kept <= decoder_odd;
-  assign _0_ = issue_odd ? kept : 7'h00;
+  assign _0_ = issue_odd ? kept : 7'h0;
   assign _1_ = issue_even ? decoder_even : _0_;
   ovp_decoder4 decoder (
     .even(decoder_even),
@@ -383,11 +383,11 @@ module pe_a4b4_acc32(a, b, swap, select, sum_in, overflow_in, clk, rst, a_out, b
   wire _07_;
   input [6:0] a;
   output [6:0] a_out;
-  reg [6:0] a_out = 7'h00;
+  reg [6:0] a_out = 7'h0;
   reg [31:0] acc = 32'd0;
   input [6:0] b;
   output [6:0] b_out;
-  reg [6:0] b_out = 7'h00;
+  reg [6:0] b_out = 7'h0;
   input clk;
   reg [31:0] drain = 32'd0;
   reg drain_overflow = 1'h0;
@@ -435,10 +435,10 @@ module pe_a4b4_acc32(a, b, swap, select, sum_in, overflow_in, clk, rst, a_out, b
     if (rst) swap_out <= 1'h0;
     else if (en) swap_out <= swap;
   always @(posedge clk)
-    if (rst) b_out <= 7'h00;
+    if (rst) b_out <= 7'h0;
     else if (en) b_out <= b;
   always @(posedge clk)
-    if (rst) a_out <= 7'h00;
+    if (rst) a_out <= 7'h0;
     else if (en) a_out <= a;
   assign _06_ = & { swap, en };
   assign _07_ = & { swap, en };
@@ -540,7 +540,7 @@ module systolic_8x8_a4b4_acc32(a_valid, b_payload, b_valid, sums_ready, clear, c
   input rst;
   reg [2:0] spacing = 3'h0;
   output [264:0] sums_payload;
-  reg [264:0] sums_payload = 265'h0000000000000000000000000000000000000000000000000000000000000000000;
+  reg [264:0] sums_payload = 265'h0;
   input sums_ready;
   output sums_valid;
   reg sums_valid = 1'h0;
@@ -575,7 +575,7 @@ module systolic_8x8_a4b4_acc32(a_valid, b_payload, b_valid, sums_ready, clear, c
     if (_24_) overflow <= 1'h0;
     else if (_10_) overflow <= 1'h1;
   always @(posedge clk)
-    if (rst) sums_payload <= 265'h0000000000000000000000000000000000000000000000000000000000000000000;
+    if (rst) sums_payload <= 265'h0;
     else if (en) sums_payload <= { row7_drained, row7_overflow_out, row7_sums_out };
   always @(posedge clk)
     if (rst) sums_valid <= 1'h0;
@@ -638,10 +638,10 @@ module systolic_8x8_a4b4_acc32(a_valid, b_payload, b_valid, sums_ready, clear, c
     .clk(clk),
     .drained(row0_drained),
     .en(en),
-    .overflow(8'h00),
+    .overflow(8'h0),
     .overflow_out(row0_overflow_out),
     .rst(rst),
-    .sums(256'h0000000000000000000000000000000000000000000000000000000000000000),
+    .sums(256'h0),
     .sums_out(row0_sums_out),
     .swap(swap),
     .swap_out(row0_swap_out)

@@ -213,7 +213,7 @@ def jobs(draw):
 SLOW = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "derandomize": True}
 
 
-@settings(max_examples=40, **SLOW)
+@settings(max_examples=30, **SLOW)
 @given(jobs())
 def test_array_matches_numpy_whatever_stalls(job):
     (bits_a, bits_b), (rows, cols) = job["bits"], job["shape"]
