@@ -103,24 +103,22 @@ def largest_scale(fmt: Format) -> float:
     return float(_HUGE) / fmt.max_magnitude
 
 
-def spans(shape: tuple[int, ...], row_cost: int = 1) -> Iterator[tuple[slice, slice]]:
+def spans(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
     """Rows and columns of a matrix piece by piece: whole rows if short, else parts of one row.
 
-    Parts start at even columns; row_cost is the work per row, in elements, if more than width.
+    Parts start at even columns.
     """
     height, width = shape
-    rows_at_once = max(1, _BLOCK // max(width, row_cost))
+    rows_at_once = max(1, _BLOCK // width)
     for top in range(0, height, rows_at_once):
         for left in range(0, width, _BLOCK):
             rows = slice(top, min(top + rows_at_once, height))
             yield rows, slice(left, min(left + _BLOCK, width))
 
 
-def blocks(
-    matrix: NDArray[Any], row_cost: int = 1
-) -> Iterator[tuple[slice, slice, NDArray[np.float32]]]:
+def blocks(matrix: NDArray[Any]) -> Iterator[tuple[slice, slice, NDArray[np.float32]]]:
     """The spans of a (rows, K) matrix with their contents, padded with a zero to even width."""
-    for rows, columns in spans(matrix.shape, row_cost):
+    for rows, columns in spans(matrix.shape):
         with np.errstate(over="ignore"):  # as_matrix reports what float32 cannot hold
             block = matrix[rows, columns].astype(np.float32)
         if block.shape[1] % 2:
@@ -157,9 +155,9 @@ def _squared_errors(
     """(groups, 88) squared error of every candidate scale."""
     grid = fmt.magnitudes.astype(np.float64)
     normal = grid[grid <= fmt.max_normal]
-    least_border = _float32_at_least(fmt.outlier_border * scales.min(axis=1, keepdims=True))
+    least_border = fmt.outlier_border * scales.min(axis=1, keepdims=True)
     errors = np.zeros(scales.shape)
-    for rows, _, block in blocks(matrix, row_cost=len(grid) * CANDIDATES if groups > 1 else 1):
+    for rows, _, block in blocks(matrix):
         group = rows if groups > 1 else slice(0, 1)
         magnitudes = np.abs(block).reshape(group.stop - group.start, -1)
         even, odd = magnitudes[:, 0::2], magnitudes[:, 1::2]
@@ -233,28 +231,16 @@ def _summed(
     With A(j), N(j) the sum and the number of magnitudes from edge j up, the error is
     sum x^2 - 2 s sum_j (level_j - level_j-1) A(j) + s^2 sum_j (level_j^2 - level_j-1^2) N(j).
     """
-    count, size = magnitudes.shape
-    edges = _float32_at_least((levels[1:] + levels[:-1]) / 2 * scales[:, :, None])
-    ordered = np.sort(magnitudes, axis=1)
-    running = np.zeros((count, size + 1))
-    np.cumsum(ordered, axis=1, dtype=np.float64, out=running[:, 1:])
-    squares = np.einsum("ij,ij->i", magnitudes, magnitudes, dtype=np.float64)
-
-    # Bits of non-negative floats sort as the floats do: with the row above them, one search
-    # finds the edges of all rows.
-    row = np.arange(count, dtype=np.uint64)[:, None]
-    keys = row << np.uint64(32) | ordered.view(np.uint32)
-    wanted = row << np.uint64(32) | edges.view(np.uint32).reshape(count, -1)
-    place = np.searchsorted(keys.ravel(), wanted.ravel()).reshape(wanted.shape)
-    place -= np.arange(count)[:, None] * size
-
-    above = running[:, -1:] - np.take_along_axis(running, place, axis=1)
-    linear = above.reshape(edges.shape) @ np.diff(levels)
-    quadratic = (size - place).reshape(edges.shape) @ np.diff(levels**2)
-    return squares[:, None] - 2 * scales * linear + scales**2 * quadratic
-
-
-def _float32_at_least(bounds: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The least float32 >= each bound: x >= it decides as x >= bound for every float32 x."""
-    near = bounds.astype(np.float32)
-    return np.where(near < bounds, np.nextafter(near, np.float32(np.inf)), near)
+    middles = (levels[1:] + levels[:-1]) / 2
+    steps, square_steps = np.diff(levels), np.diff(levels**2)
+    # In float64 the edges are exact: a few bits times a float32.
+    ordered = np.sort(magnitudes, axis=1).astype(np.float64)
+    running = np.pad(np.cumsum(ordered, axis=1), ((0, 0), (1, 0)))
+    errors = np.empty(scales.shape)
+    errors[:] = np.einsum("ij,ij->i", ordered, ordered)[:, None]
+    for row, sums, scale, error in zip(ordered, running, scales, errors, strict=True):
+        place = np.searchsorted(row, np.multiply.outer(scale, middles))
+        linear = (sums[-1] - sums[place]) @ steps
+        quadratic = (len(row) - place) @ square_steps
+        error += scale**2 * quadratic - 2 * scale * linear
+    return errors

@@ -2,7 +2,6 @@
 
 import tracemalloc
 import warnings
-import zipfile
 
 import numpy as np
 import pytest
@@ -13,10 +12,8 @@ from oleaster.models.formats import FORMATS, FormatError, IllegalPairError
 from oleaster.models.quantize import (
     QuantizedTensor,
     QuantizeError,
-    load_quantized,
     quantization_stats,
     quantize,
-    save_quantized,
     search_scale,
 )
 
@@ -381,73 +378,6 @@ def test_stats_count_pairs_with_two_outliers():
     assert (stats["outlier_normal"], stats["outlier_outlier"]) == (2 / 6, 1 / 6)
 
 
-@pytest.mark.parametrize("granularity", ["tensor", "channel"])
-@pytest.mark.parametrize("name", NAMES)
-def test_file_round_trip(tmp_path, name, granularity):
-    q = quantize(sample("heavy", 10, (2, 3, 15)), name, granularity=granularity)
-    path = tmp_path / "weights"
-    save_quantized(path, q)
-    again = load_quantized(path)
-    assert (again.format, again.shape) == (q.format, q.shape)
-    np.testing.assert_array_equal(again.packed, q.packed)
-    np.testing.assert_array_equal(again.scale, q.scale)
-    assert again.scale.dtype == np.float32
-    assert [entry.name for entry in tmp_path.iterdir()] == ["weights"]
-    first = path.read_bytes()
-    save_quantized(path, again)
-    assert path.read_bytes() == first
-
-
-def members(**changes):
-    q = quantize(np.array([[1, 2, 3], [4, 50, 6.0]]), "ovp4-int", scale=1)
-    kept = {
-        "schema": np.int64(1),
-        "format": np.str_(q.format),
-        "shape": np.array(q.shape),
-        "packed": q.packed,
-        "scale": q.scale,
-    }
-    return {name: value for name, value in (kept | changes).items() if value is not None}
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"schema": None, "scale": None}, "lacks schema, scale"),
-        ({"packed": None}, "lacks packed"),
-        ({"schema": np.int64(2)}, "schema 2 is not 1"),
-        ({"schema": np.float64(1)}, "schema has type float64"),
-        ({"format": np.str_("int5")}, "unknown format 'int5'"),
-        ({"format": np.int64(4)}, "format has type int64"),
-        ({"format": np.array(["int4"])}, "format has 1 axes"),
-        ({"shape": np.array([2, 5])}, r"packed codes are uint8 \(2, 2\), expected uint8 \(2, 3\)"),
-        ({"shape": np.array([2, -3])}, r"shape \(2, -3\) is empty"),
-        ({"shape": np.array([], int)}, r"shape \(\) is empty"),
-        ({"shape": np.array([[2, 3]])}, "shape has 2 axes"),
-        ({"shape": np.array([2.0, 3.0])}, "shape has type float64"),
-        ({"packed": np.zeros((2, 2), np.uint16)}, "packed codes are uint16"),
-        ({"packed": np.zeros((2, 2), np.int8)}, "packed has type int8"),
-        ({"packed": np.array([[0, 0], [0x88, 0]], np.uint8)}, r"pair \[1, 0\] holds two ident"),
-        ({"packed": np.array([[0, 0], [0, 0x10]], np.uint8)}, "pads K to an even length"),
-        ({"scale": np.float64(1)}, "scale is float64"),
-        ({"scale": np.ones(3, np.float32)}, r"shape \(3,\), expected \(\) or \(2,\)"),
-        ({"scale": np.float32(-1)}, "scale -1.0 is not above 0"),
-        ({"scale": np.float32(np.nan)}, "scale nan"),
-        ({"scale": np.array(1, object)}, "not a whole .npz file"),
-        (
-            {"format": np.str_("int4"), "packed": np.array([[0, 0], [8, 0]], np.uint8)},
-            "no code 1000",
-        ),
-    ],
-)
-def test_files_that_hold_something_else(tmp_path, changes, message):
-    path = tmp_path / "bad.npz"
-    np.savez(path, **members(**changes))
-    with pytest.raises(QuantizeError, match=message) as caught:
-        load_quantized(path)
-    assert str(caught.value).startswith(str(path))
-
-
 def test_illegal_pair_is_found_in_the_tensor_not_in_its_block(monkeypatch):
     monkeypatch.setattr(scale_search, "_BLOCK", 8)
     good = quantize(np.ones((2, 3, 20)), "ovp4-int")
@@ -456,69 +386,6 @@ def test_illegal_pair_is_found_in_the_tensor_not_in_its_block(monkeypatch):
     bad = QuantizedTensor("ovp4-int", good.shape, packed, good.scale)
     with pytest.raises(IllegalPairError, match=r"pair \[1, 0, 9\]"):
         bad.dequantize()
-
-
-def test_files_that_cannot_be_read(tmp_path):
-    with pytest.raises(QuantizeError, match=r"none\.npz: no such file"):
-        load_quantized(tmp_path / "none.npz")
-    with pytest.raises(QuantizeError, match=r"not a whole \.npz file"):
-        load_quantized(tmp_path)
-    bare = tmp_path / "bare.npy"
-    np.save(bare, np.zeros(3))
-    with pytest.raises(QuantizeError, match="bare array"):
-        load_quantized(bare)
-    for content in (b"", b"some text", b"PK\x03\x04", b"\x80\x04."):
-        (tmp_path / "junk").write_bytes(content)
-        with pytest.raises(QuantizeError, match=r"junk: not a whole \.npz file"):
-            load_quantized(tmp_path / "junk")
-
-
-def test_truncated_and_damaged_files(tmp_path):
-    path = tmp_path / "q.npz"
-    save_quantized(path, quantize(sample("heavy", 11, (8, 64))))
-    whole = path.read_bytes()
-    for length in range(0, len(whole), 37):
-        path.write_bytes(whole[:length])
-        with pytest.raises(QuantizeError, match=r"q\.npz: "):
-            load_quantized(path)
-    with zipfile.ZipFile(tmp_path / "q.npz", "w") as archive:
-        archive.writestr("packed.npy", b"\x93NUMPY")
-    with pytest.raises(QuantizeError, match="lacks schema"):
-        load_quantized(path)
-
-
-def test_a_flipped_bit_is_noticed_or_harmless(tmp_path):
-    path = tmp_path / "q.npz"
-    q = quantize(sample("heavy", 11, (8, 64)))
-    save_quantized(path, q)
-    whole = path.read_bytes()
-    rng = np.random.default_rng(12)
-    for _ in range(300):
-        damaged = bytearray(whole)
-        damaged[rng.integers(len(whole))] ^= 1 << rng.integers(8)
-        path.write_bytes(damaged)
-        try:
-            again = load_quantized(path)
-        except QuantizeError:
-            continue
-        # Some of the archive's own fields, such as a date, mean nothing to us.
-        np.testing.assert_array_equal(again.dequantize(), q.dequantize())
-
-
-def test_interrupted_save_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "q.npz"
-    save_quantized(path, quantize(np.ones(4)))
-    before = path.read_bytes()
-
-    def break_off(file, **_):
-        file.write(b"half")
-        raise OSError("disk full")
-
-    monkeypatch.setattr(np, "savez", break_off)
-    with pytest.raises(OSError, match="disk full"):
-        save_quantized(path, quantize(np.ones(400)))
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_tensors_must_fit_together():
