@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
 from oleaster.models.formats import Format, FormatError, Rule, get_format
 from oleaster.models.scale_search import (
     Granularity,

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
 from oleaster.models.formats import Format, Rule, get_format
 
 Granularity = Literal["tensor", "channel"]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from oleaster.models.formats import FORMATS, FormatError, IllegalPairError, get_format
 
 # Literal tables: design section 2 (normal types), OliVe's table of E2M1 (biases 2 and 3).

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from oleaster.models import scale_search
 from oleaster.models.formats import FORMATS, FormatError, IllegalPairError
 from oleaster.models.quantize import (

@@ -4,6 +4,7 @@ import zipfile
 
 import numpy as np
 import pytest
+
 from oleaster.models.formats import FORMATS
 from oleaster.models.quantize import QuantizeError, load_quantized, quantize, save_quantized
 

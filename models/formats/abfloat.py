@@ -1,6 +1,7 @@
 """The outlier type: abfloat, a biased float that is a plain shifted integer."""
 
 import numpy as np
+
 from oleaster.models.formats.codec import Codec
 
 _CLIP_EXPONENT = 15  # the paper clips outliers to 2**15, so that a product fits 32 bits

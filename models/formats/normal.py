@@ -1,6 +1,7 @@
 """The normal types: int4, int8 and flint4, each with one code free for the identifier."""
 
 import numpy as np
+
 from oleaster.models.formats.codec import Codec
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
 from oleaster.models.formats.codec import Codec, FormatError
 from oleaster.models.formats.normal import identifier
 
