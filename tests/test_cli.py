@@ -288,8 +288,9 @@ def test_models(capsys, monkeypatch, tmp_path):
 
 @pytest.mark.model
 def test_accuracy(capsys):
-    answer = run_json(capsys, "accuracy", "minilm", "--formats", "ovp4-int", "--texts", "3")
-    assert (answer["model"], answer["texts"], answer["activations"]) == ("minilm", 3, "static")
+    options = ["--formats", "ovp4-int", "--texts", "3", "--activations", "dynamic"]
+    answer = run_json(capsys, "accuracy", "minilm", *options)
+    assert (answer["model"], answer["texts"], answer["activations"]) == ("minilm", 3, "dynamic")
     exact, measured = answer["results"]
     assert (exact["format"], exact["cosine"], exact["layers"]) == ("float", 1.0, [])
     assert measured["format"] == "ovp4-int"

@@ -86,15 +86,15 @@ def gemm(
             }
         )
         return
-    timed = run.cycles is not None and run.utilization is not None
+    share = "" if run.utilization is None else f"{100 * run.utilization:.2f} %"
     print_facts(
         {
             "M x K x N": _by(shape),
             "array": f"{rows} x {cols}, engine {run.engine}",
             "formats": f"{left.format}, {right.format}",
             "scales": f"{float(left.scale):.6g}, {float(right.scale):.6g}",
-            "cycles": f"{run.cycles:,}" if timed else "not counted by this engine",
-            "utilisation": f"{100 * run.utilization:.2f} %" if timed else "",
+            "cycles": "not counted by this engine" if run.cycles is None else f"{run.cycles:,}",
+            "utilisation": share,
             "overflow": "yes" if run.overflow else "no",
             "time": f"{run.wall_s:.2f} s",
             "written to": f"{output} ({result.dtype})",
