@@ -19,9 +19,12 @@ from oleaster.sim.rtl.toolchain import (
     verilator_env,
 )
 
-__all__ = ["build_native", "content_key", "harvest_runtime", "seed_runtime"]
+__all__ = ["OPTIMIZATION", "build_native", "content_key", "harvest_runtime", "seed_runtime"]
 
 _HERE = Path(__file__).parent
+
+# For make: start-up code is compiled fast, the rest so that it also runs fast.
+OPTIMIZATION = ("OPT_FAST=-O1", "OPT_SLOW=-O0")
 
 
 def content_key(files: Sequence[Path], arguments: Sequence[str]) -> str:
@@ -34,31 +37,18 @@ def content_key(files: Sequence[Path], arguments: Sequence[str]) -> str:
     return digest.hexdigest()[:24]
 
 
-def build_native(verilog: Path, top_parameters: dict[str, int]) -> Path:
-    """Executable of gemm_harness around the array in `verilog` (module = file name).
+def build_native(
+    sources: Sequence[Path], main: Path, *, top: str, arguments: Sequence[str] = ()
+) -> Path:
+    """Executable of `top` driven by the C++ file `main`, which includes Vtop.h.
 
     Built once for each content and shared by all processes. ToolError if a tool fails.
     """
-    sources = [_HERE / "generated.vlt", _HERE / "gemm_harness.sv", verilog]
-    main = _HERE / "native_main.cpp"
+    sources = [_HERE / "generated.vlt", *sources]
     arguments = [
-        "--cc",
-        "--exe",
-        "--top-module",
-        "gemm_harness",
-        "--prefix",
-        "Vtop",
-        "-o",
-        "simulate",
-        "-O3",
-        "--x-assign",
-        "fast",
-        "--x-initial",
-        "fast",
-        "--no-timing",
-        "-Wno-fatal",
-        f"-DDUT={verilog.stem}",
-        *(f"-G{name}={value}" for name, value in top_parameters.items()),
+        *("--cc", "--exe", "--top-module", top, "--prefix", "Vtop", "-o", "simulate"),
+        *("-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing", "-Wno-fatal"),
+        *arguments,
     ]
     key = content_key([*sources, main], arguments)
     folder = cache_dir() / "verilator" / key
@@ -73,7 +63,7 @@ def build_native(verilog: Path, top_parameters: dict[str, int]) -> Path:
             inputs = [str(path) for path in (*sources, main)]
             _run(["verilator", *arguments, "-Mdir", str(build), *inputs], build)
             seed_runtime(build, "native")
-            _run(["make", "-j2", "-f", "Vtop.mk", "OPT_FAST=-O1", "OPT_SLOW=-O0"], build)
+            _run(["make", "-j2", "-f", "Vtop.mk", *OPTIMIZATION], build)
             harvest_runtime(build, "native")
             folder.mkdir(exist_ok=True)
             shutil.move(build / "simulate", executable)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from typing import Any
 from cocotb_tools.runner import Verilator, get_results
 from filelock import FileLock
 
-from oleaster.sim.rtl.build import content_key, harvest_runtime, seed_runtime
+from oleaster.sim.rtl.build import OPTIMIZATION, content_key, harvest_runtime, seed_runtime
 from oleaster.sim.rtl.toolchain import (
     ToolError,
     cache_dir,
@@ -69,7 +68,7 @@ class _LeanVerilator(Verilator):
 
     def _build_command(self) -> list[Any]:
         verilate, make = super()._build_command()
-        return [[a for a in verilate if a != "--public-flat-rw"], [*make, "OPT_FAST=-O1", "OPT_SLOW=-O0"]]
+        return [[a for a in verilate if a != "--public-flat-rw"], [*make, *OPTIMIZATION]]
 
 
 def run_bench(unit: str, verilog: Path, manifest: Path, *, waves: bool = False) -> BenchResult:
@@ -176,8 +175,3 @@ def run_cocotb(
 def bench_config() -> dict[str, Any]:
     """Inside a bench: the `config` that `run_cocotb` was given."""
     return json.loads(os.environ["OLEASTER_BENCH"])
-
-
-def failures(log: Path) -> list[str]:
-    """The lines of a bench log that say what failed."""
-    return [line for line in log.read_text().splitlines() if re.search(r"(ERROR|FAIL)", line)]

@@ -16,8 +16,18 @@ from oleaster.sim.rtl.toolchain import ToolError
 from oleaster.sim.systolic import Gaps
 from oleaster.sim.tiling import Tiling, assemble_sums
 
-__all__ = ["RtlRun", "build_array", "harness_arguments", "read_sums", "run_array", "write_gaps"]
+__all__ = [
+    "HARNESS",
+    "RtlRun",
+    "build_array",
+    "harness_arguments",
+    "harness_parameters",
+    "read_sums",
+    "run_array",
+    "write_gaps",
+]
 
+HARNESS = Path(__file__).with_name("gemm_harness.sv")
 GAP_PERIOD = 1024  # entries of the harness's gap memory
 
 
@@ -39,10 +49,17 @@ class RtlRun:
 
 def build_array(verilog: Path, manifest: Path) -> Path:
     """The simulator of the array in `verilog`; takes seconds the first time."""
-    return build_native(verilog, harness_parameters(manifest))
+    parameters = harness_parameters(manifest)
+    return build_native(
+        [HARNESS, verilog],
+        HARNESS.with_name("native_main.cpp"),
+        top="gemm_harness",
+        arguments=[f"-DDUT={verilog.stem}", *(f"-G{k}={v}" for k, v in parameters.items())],
+    )
 
 
 def harness_parameters(manifest: Path) -> dict[str, int]:
+    """The Verilog parameters of gemm_harness for the array that `manifest` describes."""
     names = ("rows", "cols", "code_bits_a", "code_bits_b", "acc_bits")
     parameters = json.loads(manifest.read_text())["parameters"]
     return {name.upper(): parameters[name] for name in names}

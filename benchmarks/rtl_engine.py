@@ -1,0 +1,114 @@
+"""Speed of the RTL engine against a plain Verilator loop around the same array.
+
+Both run on this machine in one run: a cold build, the engine on a 512x512x512 GEMM, the plain loop
+(benchmarks/plain_main.cpp) before and after it, and the cocotb bench of the same GEMM.
+
+    python benchmarks/rtl_engine.py [--size 16] [--gemm 512] [--json]
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from oleaster.gemm import array_files
+from oleaster.models.quantize import quantize
+from oleaster.sim.rtl.build import build_native
+from oleaster.sim.rtl.cosim import run_cocotb
+from oleaster.sim.rtl.engine import (
+    HARNESS,
+    build_array,
+    harness_arguments,
+    harness_parameters,
+    run_array,
+)
+from oleaster.sim.systolic import gemm_cycles
+from oleaster.sim.tiling import Tiling, operand_words
+
+BOUNDS = {
+    "cold_build_s": ("<=", 60),
+    "engine_to_plain": (">=", 0.5),
+    "cocotb_cycles_per_s": (">=", 100_000),
+    "utilization": (">=", 0.99),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=16, help="rows and columns, a multiple of 4")
+    parser.add_argument("--gemm", type=int, default=512, help="M = K = N")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    size, n = options.size, options.gemm
+
+    with tempfile.TemporaryDirectory() as scratch:
+        os.environ["OLEASTER_CACHE"] = scratch  # nothing built before counts
+        verilog, manifest = array_files(4, 4, size, size)
+        started = time.perf_counter()
+        simulator = build_array(verilog, manifest)
+        cold_build = time.perf_counter() - started
+        plain = build_native(
+            [verilog],
+            Path(__file__).with_name("plain_main.cpp"),
+            top=verilog.stem,
+            arguments=["-CFLAGS", f"-DLANE_WORDS={size // 4}"],
+        )
+
+        rng = np.random.default_rng(0)
+        a, b = (quantize(rng.standard_t(3, (n, n)).astype(np.float32)) for _ in "ab")
+        tiling = Tiling(n, n, n, size, size)
+        words = operand_words(a.packed, size, 4), operand_words(b.packed, size, 4)
+        cycles = gemm_cycles(n, n, n, size, size)
+
+        def plain_rate() -> float:
+            command = [str(plain), str(cycles)]
+            return float(subprocess.run(command, capture_output=True, check=True).stdout.split()[0])
+
+        rates, engine_rates = [plain_rate()], []
+        for _ in range(3):
+            started = time.perf_counter()
+            run = run_array(simulator, tiling, *words)
+            engine_rates.append(run.cycles / (time.perf_counter() - started))
+            rates.append(plain_rate())
+
+        folder = Path(scratch) / "cocotb"
+        folder.mkdir()
+        bench = run_cocotb(
+            "oleaster.sim.rtl.benches.gemm",
+            top="gemm_harness",
+            sources=[HARNESS, verilog],
+            config={"cycles": cycles},
+            parameters=harness_parameters(manifest),
+            defines={"DUT": verilog.stem},
+            plusargs=harness_arguments(folder, tiling, *words, flint=(False, False), gaps=None),
+        )
+        line = next(x for x in bench.log.read_text().splitlines() if "cycles/s" in x)
+
+    figures = {
+        "cold_build_s": cold_build,
+        "plain_cycles_per_s": float(np.median(rates)),
+        "engine_cycles_per_s": float(np.median(engine_rates)),
+        "engine_to_plain": float(np.median(engine_rates) / np.median(rates)),
+        "cocotb_cycles_per_s": float(line.split()[-2]),
+        "cycles_rtl": run.cycles,
+        "cycles_model": cycles,
+        "utilization": n**3 / (size * size * run.cycles),
+    }
+    if options.json:
+        print(json.dumps(figures, indent=2))
+        return 0
+    print(f"{size}x{size} array, {n}x{n}x{n} GEMM")
+    for name, value in figures.items():
+        sign, bound = BOUNDS.get(name, ("", ""))
+        print(f"{name:24} {value:14.4g}   {sign} {bound}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
