@@ -13,10 +13,11 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
 from oleaster.models.encoder import Array, Encoder
 from oleaster.models.formats import get_format
 from oleaster.models.quantize import QuantizedTensor, quantization_stats, quantize
-from scipy.stats import spearmanr
 
 Activations = Literal["static", "dynamic"]
 Inputs = dict[str, Array]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from oleaster.models.accuracy import (
     FormatAccuracy,
     Lee50,

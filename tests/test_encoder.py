@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from oleaster.models.encoder import MAX_TOKENS, Array, Encoder, EncoderError, load_encoder
-from oleaster.models.fetch import fetch
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
+
+from oleaster.models.encoder import MAX_TOKENS, Array, Encoder, EncoderError, load_encoder
+from oleaster.models.fetch import fetch
 
 CONFIG = {
     "model_type": "bert",

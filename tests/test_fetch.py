@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from oleaster.models import fetch as fetching
 from oleaster.models.fetch import FetchError, Package, PinnedFile, fetch, locate
 

@@ -19,9 +19,19 @@ from oleaster.sim.rtl.toolchain import (
     verilator_env,
 )
 
-__all__ = ["OPTIMIZATION", "build_native", "content_key", "harvest_runtime", "seed_runtime"]
+__all__ = [
+    "CONTROL_FILES",
+    "OPTIMIZATION",
+    "build_native",
+    "content_key",
+    "harvest_runtime",
+    "seed_runtime",
+]
 
 _HERE = Path(__file__).parent
+
+# What Verilator is told about generated Verilog: lint waivers, and what not to inline.
+CONTROL_FILES = (_HERE / "generated.vlt", _HERE / "build.vlt")
 
 # For make: start-up code is compiled fast, the rest so that it also runs fast.
 OPTIMIZATION = ("OPT_FAST=-O1", "OPT_SLOW=-O0")
@@ -44,7 +54,7 @@ def build_native(
 
     Built once for each content and shared by all processes. ToolError if a tool fails.
     """
-    sources = [_HERE / "generated.vlt", *sources]
+    sources = [*CONTROL_FILES, *sources]
     arguments = [
         *("--cc", "--exe", "--top-module", top, "--prefix", "Vtop", "-o", "simulate"),
         *("-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing", "-Wno-fatal"),

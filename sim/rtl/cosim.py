@@ -15,7 +15,13 @@ from typing import Any
 from cocotb_tools.runner import Verilator, get_results
 from filelock import FileLock
 
-from oleaster.sim.rtl.build import OPTIMIZATION, content_key, harvest_runtime, seed_runtime
+from oleaster.sim.rtl.build import (
+    CONTROL_FILES,
+    OPTIMIZATION,
+    content_key,
+    harvest_runtime,
+    seed_runtime,
+)
 from oleaster.sim.rtl.toolchain import (
     ToolError,
     cache_dir,
@@ -25,8 +31,6 @@ from oleaster.sim.rtl.toolchain import (
 )
 
 __all__ = ["BENCHES", "BenchResult", "bench_config", "run_bench", "run_cocotb"]
-
-_HERE = Path(__file__).parent
 
 # Unit name -> cocotb module. The bench of the array also takes whole GEMMs through gemm_harness.
 BENCHES = {
@@ -68,7 +72,11 @@ class _LeanVerilator(Verilator):
 
     def _build_command(self) -> list[Any]:
         verilate, make = super()._build_command()
-        return [[a for a in verilate if a != "--public-flat-rw"], [*make, *OPTIMIZATION]]
+        commands = [[a for a in verilate if a != "--public-flat-rw"], [*make, *OPTIMIZATION]]
+        # The seeded runtime must be newer than what Verilator has just written.
+        if seeded := sorted(Path(self.build_dir).glob("verilated*.o")):
+            commands.insert(1, ["touch", *map(str, seeded)])
+        return commands
 
 
 def run_bench(unit: str, verilog: Path, manifest: Path, *, waves: bool = False) -> BenchResult:
@@ -112,7 +120,7 @@ def run_cocotb(
     arguments = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing", "-Wno-fatal"]
     named = {**(parameters or {}), **(defines or {})}
     key = content_key(
-        [_HERE / "generated.vlt", *sources],
+        [*CONTROL_FILES, *sources],
         ["cocotb", top, *arguments, *(f"{k}={v}" for k, v in named.items()), str(waves)],
     )
     folder = cache_dir() / "verilator" / f"cocotb-{key}"
@@ -125,7 +133,7 @@ def run_cocotb(
             seed_runtime(folder, flavour)
             try:
                 runner.build(
-                    sources=[public, _HERE / "generated.vlt", *sources],
+                    sources=[public, *CONTROL_FILES, *sources],
                     hdl_toplevel=top,
                     parameters=parameters or {},
                     defines=defines or {},
@@ -141,7 +149,8 @@ def run_cocotb(
             harvest_runtime(folder, flavour)
             (folder / "complete").touch()
 
-    run_folder = Path(tempfile.mkdtemp(prefix="run-", dir=folder))
+    # Logs and waves are the user's to read, so they stay: in the system's temporary folder.
+    run_folder = Path(tempfile.mkdtemp(prefix=f"oleaster-{top}-"))
     log = run_folder / "bench.log"
     started = time.perf_counter()
     try:

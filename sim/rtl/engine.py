@@ -77,7 +77,7 @@ def harness_arguments(
     """Write the harness's input files to `folder` and return its plusargs."""
     for name, words in (("a", words_a), ("b", words_b)):
         # $fread takes the first byte as the most significant one.
-        (folder / f"{name}.bin").write_bytes(np.ascontiguousarray(words[..., ::-1]))
+        (folder / f"{name}.bin").write_bytes(words[..., ::-1].tobytes())
     arguments = {
         "a": folder / "a.bin",
         "b": folder / "b.bin",

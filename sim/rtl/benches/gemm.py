@@ -1,6 +1,7 @@
 """A whole GEMM through gemm_harness: cocotb clocks it and waits, the harness does the rest."""
 
 import time
+from typing import Any
 
 import cocotb
 from cocotb.clock import Clock
@@ -12,7 +13,7 @@ CONFIG = bench_config()
 
 
 @cocotb.test
-async def whole_gemm(dut) -> None:
+async def whole_gemm(dut: Any) -> None:
     dut.rst.value = 1
     Clock(dut.clk, 2, unit="ns").start()
     await ClockCycles(dut.clk, 2)

@@ -1,5 +1,7 @@
 """Decoder bench: every pair of codes against `models.formats`."""
 
+from typing import Any
+
 import cocotb
 import numpy as np
 from cocotb.triggers import Timer
@@ -18,7 +20,7 @@ def _fields(word: int, integer_bits: int) -> tuple[int, int]:
 
 @cocotb.test
 @cocotb.parametrize(name=FORMATS)
-async def every_pair(dut, name: str) -> None:
+async def every_pair(dut: Any, name: str) -> None:
     fmt = get_format(name)
     if CODE_BITS == 4:
         dut.flint.value = int("flint" in name)

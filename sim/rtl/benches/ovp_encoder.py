@@ -1,12 +1,13 @@
 """Encoder bench: integer pairs around every border against `Format.encode`."""
 
 import itertools
+from typing import Any
 
 import cocotb
 import numpy as np
 from cocotb.triggers import Timer
 
-from oleaster.models.formats import get_format
+from oleaster.models.formats import Format, get_format
 from oleaster.sim.rtl.cosim import bench_config
 
 CODE_BITS = bench_config()["code_bits"]
@@ -14,7 +15,7 @@ VALUE_BITS = bench_config()["value_bits"]
 FORMATS = {4: ["ovp4-int", "ovp4-flint"], 8: ["ovp8"]}[CODE_BITS]
 
 
-def _values(fmt) -> list[int]:
+def _values(fmt: Format) -> list[int]:
     """Both signs of every representable value and every rounding border, one off each way."""
     limit = (1 << (VALUE_BITS - 1)) - 1
     magnitudes = sorted({abs(row.value) for row in fmt.table() if row.value is not None})
@@ -25,7 +26,7 @@ def _values(fmt) -> list[int]:
 
 @cocotb.test
 @cocotb.parametrize(name=FORMATS)
-async def borders_and_random(dut, name: str) -> None:
+async def borders_and_random(dut: Any, name: str) -> None:
     fmt = get_format(name)
     rng = np.random.default_rng(1)
     if CODE_BITS == 4:

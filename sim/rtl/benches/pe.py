@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass
+from typing import Any
 
 import cocotb
 from cocotb.clock import Clock
@@ -34,7 +35,7 @@ def _word(pair: tuple[int, int], bits: int) -> int:
 
 @cocotb.test
 @cocotb.parametrize(extremes=[False, True])
-async def random_steps(dut, extremes: bool) -> None:
+async def random_steps(dut: Any, extremes: bool) -> None:
     """`extremes` keeps to the largest products, so that the accumulator wraps."""
     rng = random.Random(7)
     bits_a, bits_b = CONFIG["code_bits_a"], CONFIG["code_bits_b"]

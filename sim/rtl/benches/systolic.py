@@ -1,5 +1,7 @@
 """Array bench, Python on every edge: random tiles and stalls, resets, illegal pairs."""
 
+from typing import Any
+
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
@@ -10,6 +12,9 @@ from oleaster.sim.rtl.cosim import bench_config
 
 CONFIG = bench_config()
 ROWS, COLS, ACC_BITS = CONFIG["rows"], CONFIG["cols"], CONFIG["acc_bits"]
+Words = dict[str, list[int]]
+Tiles = list[tuple[np.ndarray, np.ndarray]]
+
 SIDES = {"a": (CONFIG["code_bits_a"], ROWS), "b": (CONFIG["code_bits_b"], COLS)}
 
 
@@ -26,10 +31,11 @@ def _payload(side: str, codes: np.ndarray, flint: bool, last: bool) -> int:
     return word | int(last) << top
 
 
-def _tile(rng, side: str, words: int) -> tuple[list[int], np.ndarray]:
+def _tile(rng: np.random.Generator, side: str, words: int) -> tuple[list[int], np.ndarray]:
     """(operand words, decoded values (lanes, K)) of a random tile in a random format."""
     bits, lanes = SIDES[side]
-    fmt = rng.choice([f for f in FORMATS.values() if f.code_bits == bits])
+    formats = [f for f in FORMATS.values() if f.code_bits == bits]
+    fmt = formats[int(rng.integers(len(formats)))]
     values = rng.standard_t(1.5, (lanes, 2 * words)) * fmt.max_normal / 2
     codes = fmt.encode(np.clip(values, -fmt.max_magnitude, fmt.max_magnitude))
     payloads = [
@@ -39,7 +45,7 @@ def _tile(rng, side: str, words: int) -> tuple[list[int], np.ndarray]:
     return payloads, fmt.decode(codes).astype(np.int64)
 
 
-async def _reset(dut) -> None:
+async def _reset(dut: Any) -> None:
     dut.rst.value = 1
     dut.clear.value = 0
     dut.a_valid.value = dut.b_valid.value = dut.sums_ready.value = 0
@@ -48,7 +54,9 @@ async def _reset(dut) -> None:
     await FallingEdge(dut.clk)
 
 
-async def _run(dut, rng, words: dict[str, list[int]], expected_rows: int, busy: float) -> list[int]:
+async def _run(
+    dut: Any, rng: np.random.Generator, words: Words, expected_rows: int, busy: float
+) -> list[int]:
     """Stream words in, return the sums payloads; each side holds back with probability 1 - busy.
 
     Inputs change and outputs are read at falling edges; the stream rules are checked on the way.
@@ -88,7 +96,7 @@ async def _run(dut, rng, words: dict[str, list[int]], expected_rows: int, busy: 
     return rows
 
 
-def _check(rows: list[int], tiles: list[tuple[np.ndarray, np.ndarray]]) -> None:
+def _check(rows: list[int], tiles: Tiles) -> None:
     limit = 1 << (ACC_BITS - 1)
     for index, word in enumerate(rows):
         tile, row = divmod(index, ROWS)
@@ -103,9 +111,9 @@ def _check(rows: list[int], tiles: list[tuple[np.ndarray, np.ndarray]]) -> None:
         assert bool(word >> ((ACC_BITS + 1) * COLS) & 1) == (row == ROWS - 1), "last"
 
 
-def _stimulus(rng, count: int):
-    words: dict[str, list[int]] = {"a": [], "b": []}
-    tiles = []
+def _stimulus(rng: np.random.Generator, count: int) -> tuple[Words, Tiles]:
+    words: Words = {"a": [], "b": []}
+    tiles: Tiles = []
     for _ in range(count):
         depth = int(rng.integers(1, 2 * ROWS + 3))
         made = {side: _tile(rng, side, depth) for side in SIDES}
@@ -117,7 +125,7 @@ def _stimulus(rng, count: int):
 
 @cocotb.test
 @cocotb.parametrize(busy=[1.0, 0.6, 0.2], seed=[0, 1])
-async def random_tiles(dut, busy: float, seed: int) -> None:
+async def random_tiles(dut: Any, busy: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     Clock(dut.clk, 10, unit="ns").start()
     await _reset(dut)
@@ -128,7 +136,7 @@ async def random_tiles(dut, busy: float, seed: int) -> None:
 
 
 @cocotb.test
-async def reset_in_flight(dut) -> None:
+async def reset_in_flight(dut: Any) -> None:
     rng = np.random.default_rng(2)
     Clock(dut.clk, 10, unit="ns").start()
     for stop_after in (1, ROWS, 2 * ROWS):
@@ -141,7 +149,7 @@ async def reset_in_flight(dut) -> None:
 
 
 @cocotb.test
-async def illegal_pair_and_misaligned_last(dut) -> None:
+async def illegal_pair_and_misaligned_last(dut: Any) -> None:
     rng = np.random.default_rng(3)
     Clock(dut.clk, 10, unit="ns").start()
     await _reset(dut)

@@ -1,0 +1,111 @@
+"""The cocotb benches pass on generated Verilog, and fail on broken Verilog."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from oleaster.gemm import array_files
+from oleaster.hw.emit import write_design
+from oleaster.hw.library import build_unit
+from oleaster.models.quantize import quantize
+from oleaster.sim.rtl import toolchain
+from oleaster.sim.rtl.build import build_native
+from oleaster.sim.rtl.cosim import run_bench, run_cocotb
+from oleaster.sim.rtl.engine import HARNESS, harness_arguments, harness_parameters
+from oleaster.sim.rtl.toolchain import ToolError, verilator_env
+from oleaster.sim.systolic import gemm_cycles
+from oleaster.sim.tiling import Tiling, operand_words
+
+pytestmark = pytest.mark.rtl
+
+UNITS = [
+    ("ovp-decoder4", {}, 2),
+    ("ovp-decoder8", {}, 1),
+    ("ovp-encoder4", {}, 2),
+    ("ovp-encoder8", {}, 1),
+    ("pe", {}, 2),
+    ("pe", {"code_bits_a": 8, "code_bits_b": 8}, 2),
+    ("systolic", {"rows": 3, "cols": 5}, 8),
+    ("systolic", {"rows": 4, "cols": 2, "code_bits_a": 8, "code_bits_b": 4}, 8),
+]
+
+
+@pytest.mark.parametrize(("unit", "parameters", "tests"), UNITS, ids=str)
+def test_bench_passes(unit, parameters, tests, tmp_path):
+    verilog, manifest = write_design(build_unit(unit, **parameters), tmp_path)
+    result = run_bench(unit, verilog, manifest)
+    assert (result.passed, result.failed) == (tests, 0), result.log.read_text()[-3000:]
+    assert result.waves is None
+
+
+BREAKS = [
+    # Another code is taken for the identifier.
+    ("ovp-decoder4", {}, "== 4'h8", "== 4'h9"),
+    # The accumulator keeps the old tile's sum.
+    ("pe", {}, "swap ? 32'd0 : acc", "acc"),
+    # Back-pressure is ignored.
+    ("systolic", {"rows": 3, "cols": 5}, "| sums_ready", "| 1'h1"),
+]
+
+
+@pytest.mark.parametrize(("unit", "parameters", "old", "new"), BREAKS, ids=lambda v: str(v)[:16])
+def test_bench_fails_on_a_broken_circuit(unit, parameters, old, new, tmp_path):
+    verilog, manifest = write_design(build_unit(unit, **parameters), tmp_path)
+    text = verilog.read_text()
+    assert old in text
+    verilog.write_text(text.replace(old, new, 1))
+    assert run_bench(unit, verilog, manifest).failed > 0
+
+
+def test_waves_on_request(tmp_path):
+    verilog, manifest = write_design(build_unit("ovp-encoder4"), tmp_path)
+    result = run_bench("ovp-encoder4", verilog, manifest, waves=True)
+    assert result.failed == 0
+    assert result.waves is not None
+    assert "$enddefinitions" in result.waves.read_text()[:20_000]
+
+
+def test_gemm_bench_clocked_by_cocotb(tmp_path):
+    rng = np.random.default_rng(0)
+    a = quantize(rng.standard_t(3, (9, 20)).astype(np.float32))
+    b = quantize(rng.standard_t(3, (11, 20)).astype(np.float32))
+    verilog, manifest = array_files(4, 4, 4, 4)
+    tiling = Tiling(9, 20, 11, 4, 4)
+    words = operand_words(a.packed, 4, 4), operand_words(b.packed, 4, 4)
+    for cycles, failed in ((gemm_cycles(9, 20, 11, 4, 4), 0), (17, 1)):
+        result = run_cocotb(
+            "oleaster.sim.rtl.benches.gemm",
+            top="gemm_harness",
+            sources=[HARNESS, verilog],
+            config={"cycles": cycles},
+            parameters=harness_parameters(manifest),
+            defines={"DUT": verilog.stem},
+            plusargs=harness_arguments(tmp_path, tiling, *words, flint=(False, False), gaps=None),
+        )
+        assert result.failed == failed
+
+
+def test_unknown_bench():
+    with pytest.raises(ToolError, match="no bench for 'adder'"):
+        run_bench("adder", None, None)
+
+
+def test_verilog_that_does_not_compile(tmp_path):
+    source = tmp_path / "broken.v"
+    source.write_text("module broken(input a); assign = a; endmodule\n")
+    with pytest.raises(ToolError, match="verilator failed with exit code 1"):
+        build_native([source], HARNESS.with_name("native_main.cpp"), top="broken")
+
+
+def test_missing_compiler(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda tool: None if tool == "g++" else f"/bin/{tool}")
+    with pytest.raises(ToolError, match=r"g\+\+ was not found"):
+        toolchain.check_compiler()
+
+
+def test_verilator_is_found_without_settings(monkeypatch):
+    monkeypatch.delenv("VERILATOR_ROOT", raising=False)
+    env = verilator_env()
+    assert (toolchain.verilator_root() / "bin" / "verilator").exists()
+    assert env["PATH"].startswith(env["VERILATOR_ROOT"])
