@@ -172,8 +172,8 @@ def _no_garbage_collection() -> Iterator[None]:
 
 def _write_verilog(text: str) -> str:
     # `proc` and `opt_dff` leave only `assign` and clocked `always` with reset and enable: no
-    # simulator-specific tricks for blocks with constant inputs. `pmuxtree` leaves no functions
-    # with overlapping `casez` patterns.
+    # simulator-specific tricks for blocks with constant inputs. `-norom` keeps small tables in
+    # logic, `-noparallelcase` leaves no functions with overlapping `casez` patterns.
     script = [
         f"read_rtlil <<rtlil\n{text}\nrtlil",
         "proc -norom",
