@@ -26,10 +26,22 @@ from amaranth.back import rtlil
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import data, wiring
 
-__all__ = ["Unit", "VerilogEmitter", "place", "port_signals", "verilog", "write_design"]
+__all__ = [
+    "EmitError",
+    "Unit",
+    "VerilogEmitter",
+    "place",
+    "port_signals",
+    "verilog",
+    "write_design",
+]
 
 MANIFEST_SCHEMA = "oleaster-design"
 MANIFEST_VERSION = 1
+
+
+class EmitError(RuntimeError):
+    """Yosys did not turn a circuit into Verilog; the message is what it said."""
 
 
 class Unit(wiring.Component):
@@ -129,7 +141,10 @@ class VerilogEmitter:
 
 
 def verilog(unit: Unit) -> str:
-    """Verilog-2001 text of `unit` and everything below it; the same text on every call."""
+    """Verilog-2001 text of `unit` and everything below it; the same text on every call.
+
+    Raises EmitError if Yosys fails.
+    """
     return _collect(unit)[1]
 
 
@@ -138,14 +153,18 @@ def write_design(unit: Unit, directory: Path) -> list[Path]:
 
     Returns both paths. Each file appears whole or not at all, and has the same bytes whenever
     and wherever it is written with the same tools. The manifest gives the SHA-256 of the Verilog.
+    Raises EmitError if Yosys fails, OSError if a file cannot be written.
     """
     emitter, text = _collect(unit)
     paths = []
     for suffix, content in (("v", text), ("json", _manifest(unit, emitter, text))):
         path = directory / f"{unit.module_name}.{suffix}"
         aside = path.with_name(f".{path.name}.{os.getpid()}")
-        aside.write_bytes(content.encode())
-        aside.replace(path)
+        try:
+            aside.write_bytes(content.encode())
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
         paths.append(path)
     return paths
 
@@ -191,7 +210,7 @@ def _write_verilog(text: str) -> str:
         encoding="utf-8",
     )
     if yosys.returncode != 0:
-        raise RuntimeError(f"Yosys failed: {yosys.stderr.strip()}")
+        raise EmitError(f"Yosys failed: {yosys.stderr.strip()}")
     # Yosys declares each port again as a wire of the same width, which Verilog takes for granted,
     # and writes zero with all its digits.
     text = re.sub(r"^(  (?:input|output) (.*;)\n)  wire \2\n", r"\1", yosys.stdout, flags=re.M)

@@ -27,10 +27,11 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Parameter:
-    """An integer that a unit is generated from; `choices`, if any, are its only values."""
+    """An integer from `minimum` to `maximum`; `choices`, if any, are its only values."""
 
     default: int
     minimum: int
+    maximum: int
     description: str
     choices: tuple[int, ...] = ()
 
@@ -45,18 +46,26 @@ class UnitSpec:
 
 
 def _code_bits(operand: str) -> Parameter:
-    return Parameter(4, 4, f"width of one code of operand {operand}, in bits", choices=(4, 8))
+    return Parameter(4, 4, 8, f"width of one code of operand {operand}, in bits", choices=(4, 8))
 
+
+_WIDEST_SUM = 64  # bits: an integer of the host
+_WIDEST_VALUE = 54  # bits: `Format.encode`, the encoders' model, computes in float64
+_LARGEST_SIDE = 256  # of an array: four times the paper's 64
 
 _ARITHMETIC = {
     "code_bits_a": _code_bits("A"),
     "code_bits_b": _code_bits("B"),
-    "acc_bits": Parameter(32, 2, "width of the accumulators; must hold the largest product"),
+    "acc_bits": Parameter(
+        32, 2, _WIDEST_SUM, "width of the accumulators; must hold the largest product"
+    ),
 }
 
 
 def _encoder_bits(code_bits: int) -> Parameter:
-    return Parameter(4 * code_bits, code_bits, "width of each signed input value, in bits")
+    return Parameter(
+        4 * code_bits, code_bits, _WIDEST_VALUE, "width of each signed input value, in bits"
+    )
 
 
 UNITS: dict[str, UnitSpec] = {
@@ -90,8 +99,8 @@ UNITS: dict[str, UnitSpec] = {
     "systolic": UnitSpec(
         "output-stationary systolic array with decoders on its borders and streams at its edges",
         {
-            "rows": Parameter(16, 1, "rows of PEs: lanes of operand A"),
-            "cols": Parameter(16, 1, "columns of PEs: lanes of operand B"),
+            "rows": Parameter(16, 1, _LARGEST_SIDE, "rows of PEs: lanes of operand A"),
+            "cols": Parameter(16, 1, _LARGEST_SIDE, "columns of PEs: lanes of operand B"),
             **_ARITHMETIC,
         },
         lambda rows, cols, code_bits_a, code_bits_b, acc_bits: SystolicArray(
@@ -128,6 +137,8 @@ def _check(name: str, value: object, parameter: Parameter) -> None:
         )
     if value < parameter.minimum:
         raise ValueError(f"{name} is {value}; it must be at least {parameter.minimum}")
+    if value > parameter.maximum:
+        raise ValueError(f"{name} is {value}; it must be at most {parameter.maximum}")
 
 
 def _nearest(name: str, known: dict[str, UnitSpec] | dict[str, Parameter]) -> str:

@@ -198,6 +198,8 @@ def _from_members(archive: Any) -> QuantizedTensor:
         raise QuantizeError(f"lacks {', '.join(missing)}")
     members = {name: archive[name] for name in kinds}
     for name, kind in kinds.items():
+        if not isinstance(members[name], np.ndarray):  # numpy hands over such members as bytes
+            raise QuantizeError(f"{name} is no .npy array")
         dims = members[name].ndim
         if members[name].dtype.kind != kind:
             raise QuantizeError(f"{name} has type {members[name].dtype}")

@@ -18,9 +18,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 if TYPE_CHECKING:
     from oleaster.hw.emit import Unit
 
-LARGEST_ARRAY = 256
-"""Most rows, and most columns, of an array: four times the paper's 64."""
-
 
 class DesignError(ValueError):
     """A design that cannot be built; the message names the key, its value and what is right."""
@@ -63,11 +60,6 @@ def _build(name: str, parameters: Mapping[str, int], where: str) -> "Unit":
     # Imported late: Amaranth is slow to import, and most verbs do without it.
     from oleaster.hw.library import build_unit
 
-    for side in ("rows", "cols"):
-        if parameters.get(side, 1) > LARGEST_ARRAY:
-            raise DesignError(
-                f"{where}{side} is {parameters[side]}; it must be at most {LARGEST_ARRAY}"
-            )
     try:
         return build_unit(name, **parameters)
     except ValueError as error:

@@ -165,6 +165,11 @@ def test_quantize_and_dequantize(capsys, name):
     assert 0 <= answer["outlier_outlier"] <= answer["outlier_normal"] <= 1
     assert run(capsys, "dequantize", "q.npz", "-o", "back.npy") == ""
     np.testing.assert_array_equal(np.load("back.npy"), q.dequantize())
+    assert run_json(capsys, "dequantize", "q.npz", "-o", "back.npy") == {
+        "format": q.format,
+        "shape": [4, 3, 15],
+        "output": "back.npy",
+    }
 
 
 def test_quantize_by_channel_and_by_rule(capsys):
@@ -212,8 +217,10 @@ def test_one_format(capsys, name):
 def test_units(capsys):
     listed = {unit["name"]: unit for unit in run_json(capsys, "units")["units"]}
     rows = next(p for p in listed["systolic"]["parameters"] if p["name"] == "rows")
-    assert (rows["default"], rows["minimum"]) == (16, 1)
-    assert all(name in run(capsys, "units") for name in listed)
+    assert (rows["default"], rows["minimum"], rows["maximum"]) == (16, 1, 256)
+    shown = run(capsys, "units")
+    assert all(name in shown for name in listed)
+    assert all(limits in shown for limits in ("1 to 256", "4 or 8", "2 to 64"))
 
 
 def test_rtl_writes_verilog_and_manifest(capsys):
@@ -276,6 +283,14 @@ def test_cosim_fails_with_its_bench(capsys, monkeypatch):
     assert (answer["passed"], answer["failed"]) == (2, 1)
     assert "failed" in run(capsys, "cosim", "pe", status=1)
 
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert main(["cosim", "pe", "--json"]) == 1
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["failed"] == 1
+    steps = captured.err.splitlines()
+    assert steps[0] == "writing the Verilog of pe_a4b4_acc32"
+    assert steps[1].startswith("building it in Verilator")
+
 
 def test_models(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("OLEASTER_CACHE", str(tmp_path))
@@ -284,6 +299,13 @@ def test_models(capsys, monkeypatch, tmp_path):
     assert "not fetched" in run(capsys, "models", "list")
     with pytest.raises(FetchError):
         locate("minilm")
+
+
+def test_models_fetch(capsys, monkeypatch):
+    monkeypatch.setattr("oleaster.cli.models.fetch", lambda name, progress: Path("cache") / name)
+    assert run(capsys, "models", "fetch", "lee50") == "cache/lee50\n"
+    answer = run_json(capsys, "models", "fetch", "lee50")
+    assert answer == {"name": "lee50", "folder": "cache/lee50"}
 
 
 @pytest.mark.model

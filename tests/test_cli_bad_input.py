@@ -212,6 +212,7 @@ def test_damaged_quantized_files(capsys, tmp_path):
         (["systolc"], "unknown unit 'systolc'; did you mean 'systolic'?"),
         (["systolic", "--rows", "0"], "rows is 0; it must be at least 1"),
         (["systolic", "--rows", "257"], "rows is 257; it must be at most 256"),
+        (["pe", "--set", "acc_bits=70000"], "acc_bits is 70000; it must be at most 64"),
         (["systolic", "--set", "colums=4"], "no parameter 'colums'; did you mean 'cols'?"),
         (["systolic", "--set", "cols"], "--set cols: expected NAME=INTEGER"),
         (["systolic", "--set", "code_bits_a=5"], "code_bits_a is 5; it must be 4 or 8"),
@@ -256,6 +257,17 @@ def test_design_files(capsys, tmp_path, text, message):
 def test_output_folder_of_rtl(capsys):
     assert "the folder x does not exist" in refused(capsys, "rtl", "pe", "-o", "x/y")
     assert "a.npy: is a file" in refused(capsys, "rtl", "pe", "-o", "a.npy")
+
+
+def test_a_failure_of_yosys(capsys, monkeypatch):
+    from oleaster.hw import emit
+
+    def fail(_):
+        raise emit.EmitError("Yosys failed: out of luck")
+
+    monkeypatch.setattr(emit, "_write_verilog", fail)
+    assert refused(capsys, "rtl", "pe", "-o", "out") == "error: Yosys failed: out of luck\n"
+    assert not any(Path("out").iterdir())
 
 
 def test_full_disk_leaves_the_old_file(capsys, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 # amaranth: UnusedElaboratable=no
 """Emitted Verilog: the circuit of Amaranth's own text, lint-free, the same bytes always."""
 
+import errno
 import hashlib
 import json
 import os
@@ -15,7 +16,16 @@ from amaranth.hdl import Module, Value
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib.wiring import In, Out
 
-from oleaster.hw.emit import Unit, VerilogEmitter, place, port_signals, verilog, write_design
+from oleaster.hw import emit
+from oleaster.hw.emit import (
+    EmitError,
+    Unit,
+    VerilogEmitter,
+    place,
+    port_signals,
+    verilog,
+    write_design,
+)
 from oleaster.hw.library import REFERENCE_DESIGNS, UNITS, build_unit, write_reference_designs
 from oleaster.sim.rtl.build import harvest_runtime, seed_runtime
 from oleaster.sim.rtl.toolchain import check_compiler, verilator_env
@@ -206,6 +216,30 @@ def test_committed_reference_designs_are_what_is_generated_now(tmp_path):
     assert committed.keys() == generated.keys()
     differ = [name for name in generated if generated[name] != committed[name]]
     assert not differ, "`make rtl` writes them again"
+
+
+# Failures
+
+
+def test_a_full_disk_leaves_the_old_files(tmp_path, monkeypatch):
+    unit = build_unit("ovp-decoder4")
+    write_design(unit, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def fill(path, content):
+        with path.open("wb") as file:
+            file.write(content[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fill)
+    with pytest.raises(OSError, match="No space left"):
+        write_design(unit, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_failure_of_yosys_is_an_emit_error():
+    with pytest.raises(EmitError, match=r"^Yosys failed: .*ERROR"):
+        emit._write_verilog("no rtlil")
 
 
 # The manifest

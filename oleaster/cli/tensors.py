@@ -64,10 +64,14 @@ def quantize(
 def dequantize(
     source: Annotated[Path, typer.Argument(metavar="OUT.npz", help="Written by quantize.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="BACK.npy")],
+    json: Json = False,
 ) -> None:
     """Write a quantised tensor's values as float32."""
     io.check_output_file(output)
-    io.write_array(output, quantizer.load_quantized(source).dequantize())
+    q = quantizer.load_quantized(source)
+    io.write_array(output, q.dequantize())
+    if json:
+        print_json({"format": q.format, "shape": list(q.shape), "output": str(output)})
 
 
 def formats(
