@@ -100,14 +100,19 @@ def main() -> int:
         "cycles_model": cycles,
         "utilization": n**3 / (size * size * run.cycles),
     }
+    holds = {
+        name: figures[name] <= bound if sign == "<=" else figures[name] >= bound
+        for name, (sign, bound) in BOUNDS.items()
+    }
     if options.json:
-        print(json.dumps(figures, indent=2))
-        return 0
-    print(f"{size}x{size} array, {n}x{n}x{n} GEMM")
-    for name, value in figures.items():
-        sign, bound = BOUNDS.get(name, ("", ""))
-        print(f"{name:24} {value:14.4g}   {sign} {bound}")
-    return 0
+        print(json.dumps({**figures, "holds": holds}, indent=2))
+    else:
+        print(f"{size}x{size} array, {n}x{n}x{n} GEMM")
+        for name, value in figures.items():
+            sign, bound = BOUNDS.get(name, ("", ""))
+            verdict = "" if holds.get(name, True) else "MISSED"
+            print(f"{name:24} {value:14.4g}   {sign} {bound} {verdict}")
+    return 0 if all(holds.values()) and cycles == run.cycles else 1
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ __all__ = ["Lane", "OperandWord", "SumsWord"]
 def _pair_range(code_bits: int) -> tuple[int, int]:
     """(largest exponent, bits of the integer) over all formats of that code width."""
     formats = [f for f in FORMATS.values() if f.code_bits == code_bits]
-    rows = [row for f in formats for row in f.table() if row.exponent is not None]
+    rows = [row for f in formats for row in f.table()]
     return max(row.exponent for row in rows), max(f.integer_bits for f in formats)
 
 

@@ -9,7 +9,7 @@ those are counted).
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from scipy.stats import spearmanr
 
 from oleaster.models.encoder import Array, Encoder
 from oleaster.models.formats import get_format
+from oleaster.models.gemm import GemmSums, gemm
 from oleaster.models.quantize import QuantizedTensor, quantization_stats, quantize
 
 Activations = Literal["static", "dynamic"]
@@ -131,21 +132,15 @@ class QuantizedLinear:
 
     def __call__(self, name: str, x: Array, weight: Array, bias: Array) -> Array:
         a, w = self.quantize_input(name, x), self.weights[name]
-        return scale_sums(integer_sums(a, w), a, w) + bias
+        return scale_sums(integer_sums(a, w).sums, a, w) + bias
 
 
-def integer_sums(a: QuantizedTensor, w: QuantizedTensor) -> NDArray[np.float64]:
-    """Exact sums of products of the integers of a (tokens, K) and w (N, K): (tokens, N).
-
-    float64 for the speed of BLAS: a product is at most 2^30, so every partial sum is an integer
-    below 2^53 for K up to 2^23, and exact in whatever order it is taken.
-    """
-    left = get_format(a.format).decode(a.codes).astype(np.float64)
-    right = get_format(w.format).decode(w.codes).astype(np.float64)
-    return left @ right.T
+def integer_sums(a: QuantizedTensor, w: QuantizedTensor) -> GemmSums:
+    """What the accumulators hold for a (tokens, K) and w (N, K): (tokens, N)."""
+    return gemm(get_format(a.format).decode(a.codes), get_format(w.format).decode(w.codes))
 
 
-def scale_sums(sums: NDArray[np.float64], a: QuantizedTensor, w: QuantizedTensor) -> Array:
+def scale_sums(sums: NDArray[np.integer[Any]], a: QuantizedTensor, w: QuantizedTensor) -> Array:
     """Sums to real numbers in float32: tokens share one scale, each output has its own."""
     return (sums * (a.scale.astype(np.float64) * w.scale)).astype(np.float32)
 
@@ -224,7 +219,7 @@ class _MeasuredLinear(QuantizedLinear):
         a, w, totals = self.quantize_input(name, x), self.weights[name], self._totals[name]
         stats = quantization_stats(x, a)
         sums = integer_sums(a, w)
-        product = scale_sums(sums, a, w)
+        product = scale_sums(sums.sums, a, w)
         exact = x @ weight.T
         totals.formats.add(a.format)
         totals.pairs += x.size / 2
@@ -234,7 +229,7 @@ class _MeasuredLinear(QuantizedLinear):
         totals.input_noise += stats["mse"] * x.size
         totals.output_signal += _energy(exact)
         totals.output_noise += _energy(product - exact)
-        totals.overflows += int(np.count_nonzero((sums < -(2**31)) | (sums >= 2**31)))
+        totals.overflows += int(np.count_nonzero(sums.overflow))
         return product + bias
 
     def layers(self) -> list[LayerAccuracy]:

@@ -5,7 +5,6 @@ its dependencies, the named members are taken out of it, and no code of it is ev
 """
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from filelock import FileLock
-from platformdirs import user_cache_path
+
+from oleaster.models.cache import cache_root
 
 
 class FetchError(RuntimeError):
@@ -208,8 +208,7 @@ def _package(name: str) -> Package:
 
 
 def _cache_root(cache_dir: Path | None) -> Path:
-    override = os.environ.get("OLEASTER_CACHE")
-    return cache_dir or (Path(override) if override else user_cache_path("oleaster"))
+    return cache_dir or cache_root()
 
 
 def _download(name: str, package: Package, folder: Path) -> Path:

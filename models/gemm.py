@@ -44,16 +44,28 @@ def gemm(a: np.ndarray, b: np.ndarray, acc_bits: int = 32) -> GemmSums:
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
         raise ValueError(f"a is {a.shape} and b is {b.shape}; they must be (M, K) and (N, K)")
     limit = 1 << (acc_bits - 1)
-    x, y = a.astype(np.float64), b.astype(np.float64)
-    bound = np.abs(x).max(initial=0) * np.abs(y).max(initial=0) * a.shape[1]
-    if bound >= _EXACT:
-        raise ValueError(f"sums over K = {a.shape[1]} can exceed 2**53; split K")
-    sums = (x @ y.T).astype(np.int64)
+    sums = _product(a, b)
     overflow = np.zeros(sums.shape, bool)
-    if bound >= limit and (suspects := np.abs(x) @ np.abs(y).T >= limit).any():
+    if _peak(a, b) * a.shape[1] >= limit:
+        suspects = _product(np.abs(a), np.abs(b)) >= limit
         # The accumulator first wraps where a partial sum first leaves its range.
         for m, n in np.argwhere(suspects):
             partial = np.cumsum(a[m].astype(np.int64) * b[n].astype(np.int64))
             overflow[m, n] = ((partial < -limit) | (partial >= limit)).any()
         sums = (sums + limit) % (2 * limit) - limit
     return GemmSums(sums, overflow)
+
+
+def _peak(a: np.ndarray, b: np.ndarray) -> int:
+    """No product is larger."""
+    return int(np.abs(a).max(initial=0)) * int(np.abs(b).max(initial=0))
+
+
+def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Exact a @ b.T in int64, by the float64 of BLAS over as much of K as that holds exactly."""
+    step = max(1, _EXACT // max(1, _peak(a, b)))
+    sums = np.zeros((len(a), len(b)), np.int64)
+    for k in range(0, a.shape[1], step):
+        x, y = a[:, k : k + step].astype(np.float64), b[:, k : k + step].astype(np.float64)
+        sums += (x @ y.T).astype(np.int64)
+    return sums

@@ -115,7 +115,7 @@ def run_demo(
                 wall_s=run.wall_s,
             )
         )
-        return scale_sums(run.accumulators.astype(np.float64), a, w) + bias
+        return scale_sums(run.accumulators, a, w) + bias
 
     exact = encoder.embed([SENTENCE])[0]
     hidden = encoder.run_layer(LAYER, x, linear=on_array)

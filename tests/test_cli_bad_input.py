@@ -147,9 +147,9 @@ def test_missing_files_and_folders(capsys, tmp_path):
         (["--format-a", "ovp4int"], "unknown format 'ovp4int'; did you mean 'ovp4-int'?"),
         (["--format-b", ""], "unknown format ''"),
         (["--engine", "verilog"], "'verilog' is not one of 'model', 'cycle', 'rtl'"),
-        (["--rows", "0"], "--rows is 0; expected 1 to 128"),
-        (["--cols", "-4"], "--cols is -4; expected 1 to 128"),
-        (["--rows", "129"], "--rows is 129; expected 1 to 128"),
+        (["--rows", "0"], "--rows is 0; expected at least 1"),
+        (["--cols", "-4"], "--cols is -4; expected at least 1"),
+        (["--rows", "129", "--engine", "rtl"], "--rows is 129; --engine rtl takes 1 to 128"),
         (["--rows", "2.5"], "'--rows'"),
         (["--row", "2"], "No such option: --row"),
     ],
@@ -305,3 +305,16 @@ def test_not_enough_memory(capsys, monkeypatch):
 
     monkeypatch.setattr("oleaster.cli.gemm.run_gemm", allocate)
     assert "not enough memory: Unable to allocate 9 TiB" in refused_gemm(capsys)
+
+
+def test_an_input_is_never_overwritten(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.eye(4, dtype=np.float32))
+    before = Path("x.npy").read_bytes()
+    for arguments in (
+        ("quantize", "x.npy", "-o", "x.npy"),
+        ("quantize", "x.npy", "-o", "../" + tmp_path.name + "/x.npy"),
+        ("gemm", "x.npy", "x.npy", "-o", "x.npy"),
+    ):
+        assert "is an input of this command" in refused(capsys, *arguments)
+    assert Path("x.npy").read_bytes() == before

@@ -9,10 +9,10 @@ from oleaster.gemm import array_files
 from oleaster.hw.emit import write_design
 from oleaster.hw.library import build_unit
 from oleaster.models.quantize import quantize
-from oleaster.sim.rtl import toolchain
+from oleaster.sim.rtl import build, toolchain
 from oleaster.sim.rtl.build import build_native
 from oleaster.sim.rtl.cosim import run_bench, run_cocotb
-from oleaster.sim.rtl.engine import HARNESS, harness_arguments, harness_parameters
+from oleaster.sim.rtl.engine import HARNESS, build_array, harness_arguments, harness_parameters
 from oleaster.sim.rtl.toolchain import ToolError, verilator_env
 from oleaster.sim.systolic import gemm_cycles
 from oleaster.sim.tiling import Tiling, operand_words
@@ -23,8 +23,10 @@ UNITS = [
     ("ovp-decoder4", {}, 2),
     ("ovp-decoder8", {}, 1),
     ("ovp-encoder4", {}, 2),
+    ("ovp-encoder4", {"value_bits": 8}, 2),
     ("ovp-encoder8", {}, 1),
     ("pe", {}, 2),
+    ("pe", {"acc_bits": 17}, 2),
     ("pe", {"code_bits_a": 8, "code_bits_b": 8}, 2),
     ("systolic", {"rows": 3, "cols": 5}, 8),
     ("systolic", {"rows": 4, "cols": 2, "code_bits_a": 8, "code_bits_b": 4}, 8),
@@ -34,7 +36,7 @@ UNITS = [
 @pytest.mark.parametrize(("unit", "parameters", "tests"), UNITS, ids=str)
 def test_bench_passes(unit, parameters, tests, tmp_path):
     verilog, manifest = write_design(build_unit(unit, **parameters), tmp_path)
-    result = run_bench(unit, verilog, manifest)
+    result = run_bench(unit, verilog, manifest, folder=tmp_path)
     assert (result.passed, result.failed) == (tests, 0), result.log.read_text()[-3000:]
     assert result.waves is None
 
@@ -42,6 +44,8 @@ def test_bench_passes(unit, parameters, tests, tmp_path):
 BREAKS = [
     # Another code is taken for the identifier.
     ("ovp-decoder4", {}, "== 4'h8", "== 4'h9"),
+    # An outlier is not seen before one more.
+    ("ovp-encoder4", {"value_bits": 8}, "5'h0a", "5'h0b"),
     # The accumulator keeps the old tile's sum.
     ("pe", {}, "swap ? 32'd0 : acc", "acc"),
     # Back-pressure is ignored.
@@ -55,12 +59,12 @@ def test_bench_fails_on_a_broken_circuit(unit, parameters, old, new, tmp_path):
     text = verilog.read_text()
     assert old in text
     verilog.write_text(text.replace(old, new, 1))
-    assert run_bench(unit, verilog, manifest).failed > 0
+    assert run_bench(unit, verilog, manifest, folder=tmp_path).failed > 0
 
 
 def test_waves_on_request(tmp_path):
     verilog, manifest = write_design(build_unit("ovp-encoder4"), tmp_path)
-    result = run_bench("ovp-encoder4", verilog, manifest, waves=True)
+    result = run_bench("ovp-encoder4", verilog, manifest, waves=True, folder=tmp_path)
     assert result.failed == 0
     assert result.waves is not None
     assert "$enddefinitions" in result.waves.read_text()[:20_000]
@@ -82,8 +86,42 @@ def test_gemm_bench_clocked_by_cocotb(tmp_path):
             parameters=harness_parameters(manifest),
             defines={"DUT": verilog.stem},
             plusargs=harness_arguments(tmp_path, tiling, *words, flint=(False, False), gaps=None),
+            run_folder=tmp_path,
         )
         assert result.failed == failed
+
+
+def test_builds_are_cached_by_content(tmp_path, monkeypatch):
+    verilog, manifest = array_files(4, 4, 4, 4)
+    first = build_array(verilog, manifest)
+
+    def must_not_run(*_):
+        raise AssertionError("built again")
+
+    monkeypatch.setattr(build, "_run", must_not_run)
+    assert build_array(verilog, manifest) == first
+    changed = tmp_path / verilog.name
+    changed.write_text(verilog.read_text() + "\n")
+    with pytest.raises(AssertionError, match="built again"):
+        build_array(changed, manifest)
+
+
+def test_only_the_tops_ports_are_public(tmp_path):
+    verilog, manifest = write_design(build_unit("pe"), tmp_path)
+    run_bench("pe", verilog, manifest, folder=tmp_path)
+    logs = list(toolchain.cache_dir().glob("cocotb-*/build.log"))
+    assert logs
+    assert not any("--public-flat-rw" in log.read_text() for log in logs)
+
+
+def test_a_build_needs_no_python_on_the_path(tmp_path, monkeypatch):
+    # Debian has only python3; Verilator's makefiles call python.
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    source = tmp_path / "wire_through.v"
+    source.write_text("module wire_through(input a, output b); assign b = a; endmodule\n")
+    main = tmp_path / "main.cpp"
+    main.write_text('#include "Vtop.h"\nint main() { Vtop top; top.eval(); return 0; }\n')
+    assert build_native([source], main, top="wire_through").exists()
 
 
 def test_unknown_bench():

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 from oleaster.gemm import array_files, run_gemm
+from oleaster.hw.emit import write_design
+from oleaster.hw.library import build_unit
 from oleaster.models.formats import FORMATS, get_format
 from oleaster.models.gemm import gemm
 from oleaster.models.quantize import quantize
 from oleaster.sim.rtl.engine import build_array, run_array
-from oleaster.sim.systolic import Gaps, gemm_cycles, step
-from oleaster.sim.tiling import Tiling, operand_words
+from oleaster.sim.systolic import Gaps, gemm_cycles, step, stream_sums
+from oleaster.sim.tiling import Tiling, assemble_sums, operand_words
 
 pytestmark = pytest.mark.rtl
 
@@ -86,6 +88,7 @@ def test_model_cycle_and_rtl_agree(geometry):
         reference = gemm(get_format(a.format).decode(a.codes), get_format(b.format).decode(b.codes))
         np.testing.assert_array_equal(run.sums, reference.sums, case)
         np.testing.assert_array_equal(run.overflow, reference.overflow, case)
+        assert run.flags == ({"overflow"} if reference.overflow.any() else set()), case
         assert run.cycles == expected.cycles, case
         np.testing.assert_array_equal(run.trace, edges(expected), case)
         if not (gaps.a.any() or gaps.b.any() or gaps.sums.any()):
@@ -116,7 +119,31 @@ def test_accumulators_wrap_and_say_so():
 
 
 def test_utilisation_of_a_large_gemm():
-    assert 512**3 / (256 * gemm_cycles(512, 512, 512, 16, 16)) > 0.99
+    rng = np.random.default_rng(0)
+    a, b = (quantize(rng.standard_t(3, (512, 512)).astype(np.float32)) for _ in "ab")
+    cycle, rtl = (run_gemm(a, b, engine=e, rows=16, cols=16) for e in ("cycle", "rtl"))
+    np.testing.assert_array_equal(rtl.accumulators, cycle.accumulators)
+    assert rtl.cycles == cycle.cycles
+    assert rtl.utilization == cycle.utilization > 0.99
+
+
+def test_narrow_accumulators_wrap(tmp_path):
+    verilog, manifest = write_design(build_unit("systolic", rows=3, cols=2, acc_bits=17), tmp_path)
+    executable = build_array(verilog, manifest)
+    rng = np.random.default_rng(1)
+    a, b = (
+        quantize(192 * rng.choice([-1, 1, 0.02], (n, 9)), "ovp4-flint", scale=1.0) for n in (7, 5)
+    )
+    tiling = Tiling(7, 9, 5, 3, 2)
+    words = operand_words(a.packed, 3, 4), operand_words(b.packed, 2, 4)
+    run = run_array(executable, tiling, *words, acc_bits=17, flint=(True, True))
+    fmt = get_format("ovp4-flint")
+    reference = gemm(fmt.decode(a.codes), fmt.decode(b.codes), 17)
+    assert 0 < reference.overflow.sum() < reference.overflow.size
+    np.testing.assert_array_equal(run.sums, reference.sums)
+    np.testing.assert_array_equal(run.overflow, reference.overflow)
+    streamed = stream_sums(tiling, *words, fmt, fmt, 17)
+    np.testing.assert_array_equal(assemble_sums(streamed.sums, tiling), run.sums)
 
 
 def test_deep_4_bit_sums_overflow_only_beyond_the_known_depth():

@@ -13,7 +13,7 @@ from oleaster.gemm import MAX_DIMENSION, run_gemm
 from oleaster.models.quantize import QuantizedTensor, QuantizeError, quantize
 
 Engine = Literal["model", "cycle", "rtl"]
-Side = Annotated[int, typer.Option(help=f"Of the array; 1 to {MAX_DIMENSION}.")]
+Side = Annotated[int, typer.Option(help=f"Of the array; up to {MAX_DIMENSION} in rtl.")]
 
 
 def gemm(
@@ -42,11 +42,13 @@ def gemm(
     if (scale_a is None) != (scale_b is None):
         raise CommandError("--scale-a and --scale-b go together; give both, or neither to search")
     for name, side in (("--rows", rows), ("--cols", cols)):
-        if not 1 <= side <= MAX_DIMENSION:
-            raise CommandError(f"{name} is {side}; expected 1 to {MAX_DIMENSION}")
+        if side < 1:
+            raise CommandError(f"{name} is {side}; expected at least 1")
+        if engine == "rtl" and side > MAX_DIMENSION:
+            raise CommandError(f"{name} is {side}; --engine rtl takes 1 to {MAX_DIMENSION}")
     if calibrate and scale_a is not None:
         raise CommandError("--calibrate searches the scales; leave out --scale-a and --scale-b")
-    io.check_output_file(output)
+    io.check_output_file(output, a, b)
     x, y = io.read_matrix(a, "(M, K)"), io.read_matrix(b, "(K, N)")
     if x.shape[1] != y.shape[0]:
         raise CommandError(
@@ -60,7 +62,10 @@ def gemm(
     result: NDArray[np.int32] | NDArray[np.float32] = run.accumulators
     if dequantize:
         step = float(left.scale) * float(right.scale)
-        result = (run.accumulators * step).astype(np.float32)
+        with np.errstate(over="ignore"):
+            result = (run.accumulators * step).astype(np.float32)
+        if not np.isfinite(result).all():
+            warn("some products are beyond float32 and were written as infinities")
     io.write_array(output, result)
     if run.overflow:
         warn("an accumulator left the range of 32 bits and wrapped; the sums are not exact")

@@ -22,7 +22,7 @@ def quantize(
     json: Json = False,
 ) -> None:
     """Quantise a tensor; pairs lie along its last axis."""
-    io.check_output_file(output)
+    io.check_output_file(output, source)
     x = io.read_tensor(source)
     if scale is not None and granularity == "channel":
         raise typer.BadParameter("one scale goes with --granularity tensor", param_hint="--scale")
@@ -67,7 +67,7 @@ def dequantize(
     json: Json = False,
 ) -> None:
     """Write a quantised tensor's values as float32."""
-    io.check_output_file(output)
+    io.check_output_file(output, source)
     q = quantizer.load_quantized(source)
     io.write_array(output, q.dequantize())
     if json:

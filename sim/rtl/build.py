@@ -61,7 +61,7 @@ def build_native(
         *arguments,
     ]
     key = content_key([*sources, main], arguments)
-    folder = cache_dir() / "verilator" / key
+    folder = cache_dir() / key
     executable = folder / "simulate"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
@@ -85,8 +85,11 @@ def _run(command: Sequence[str], folder: Path) -> None:
         command, cwd=folder, env=verilator_env(), capture_output=True, text=True, check=False
     )
     if result.returncode:
-        tail = "\n".join((result.stdout + result.stderr).strip().splitlines()[-12:])
-        raise ToolError(f"{command[0]} failed with exit code {result.returncode}:\n{tail}")
+        log = cache_dir() / "failed-build.log"
+        log.write_text(result.stdout + result.stderr)
+        raise ToolError(
+            f"{command[0]} failed with exit code {result.returncode}; {log} has its output"
+        )
 
 
 # Most of a small build is Verilator's own runtime, the same objects in every folder. make does
@@ -111,4 +114,4 @@ def harvest_runtime(build: Path, flavour: str) -> None:
 
 
 def _runtime_folder(flavour: str) -> Path:
-    return cache_dir() / "verilator" / f"runtime-{flavour}-{tool_key()}"
+    return cache_dir() / f"runtime-{flavour}-{tool_key()}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cocotb_tools.config import libs_dir
 from cocotb_tools.runner import Verilator, get_results
 from filelock import FileLock
 
@@ -32,7 +34,7 @@ from oleaster.sim.rtl.toolchain import (
 
 __all__ = ["BENCHES", "BenchResult", "bench_config", "run_bench", "run_cocotb"]
 
-# Unit name -> cocotb module. The bench of the array also takes whole GEMMs through gemm_harness.
+# Unit name -> cocotb module. (benches/gemm.py runs around gemm_harness instead of a unit.)
 BENCHES = {
     "ovp-decoder4": "ovp_decoder",
     "ovp-decoder8": "ovp_decoder",
@@ -65,7 +67,7 @@ class _LeanVerilator(Verilator):
         super()._set_env_common()
         tools = verilator_env()
         self.env.update({name: tools[name] for name in ("VERILATOR_ROOT", "MAKEFLAGS")})
-        self.env["PATH"] = os.pathsep.join([str(verilator_root() / "bin"), self.env["PATH"]])
+        self.env["PATH"] = os.pathsep.join([tools["PATH"], self.env["PATH"]])
 
     def _simulator_in_path_build_only(self) -> None:
         self.executable = str(verilator_root() / "bin" / "verilator")
@@ -79,8 +81,12 @@ class _LeanVerilator(Verilator):
         return commands
 
 
-def run_bench(unit: str, verilog: Path, manifest: Path, *, waves: bool = False) -> BenchResult:
+def run_bench(
+    unit: str, verilog: Path, manifest: Path, *, waves: bool = False, folder: Path | None = None
+) -> BenchResult:
     """Run the cocotb bench of `unit` on the design in `verilog`.
+
+    The log and the waves are left in `folder`, or in a new temporary one.
 
     Raises
     ------
@@ -96,6 +102,7 @@ def run_bench(unit: str, verilog: Path, manifest: Path, *, waves: bool = False) 
         sources=[verilog],
         config=parameters,
         waves=waves,
+        run_folder=folder,
     )
 
 
@@ -109,6 +116,7 @@ def run_cocotb(
     defines: Mapping[str, str] | None = None,
     plusargs: Sequence[str] = (),
     waves: bool = False,
+    run_folder: Path | None = None,
 ) -> BenchResult:
     """Build `top` once for each content and run the cocotb tests of `module` on it.
 
@@ -121,9 +129,13 @@ def run_cocotb(
     named = {**(parameters or {}), **(defines or {})}
     key = content_key(
         [*CONTROL_FILES, *sources],
-        ["cocotb", top, *arguments, *(f"{k}={v}" for k, v in named.items()), str(waves)],
+        [
+            # The program is linked to this environment's cocotb.
+            *("cocotb", str(libs_dir), sys.version),
+            *(top, *arguments, *(f"{k}={v}" for k, v in named.items()), str(waves)),
+        ],
     )
-    folder = cache_dir() / "verilator" / f"cocotb-{key}"
+    folder = cache_dir() / f"cocotb-{key}"
     folder.mkdir(parents=True, exist_ok=True)
     flavour = "cocotb-waves" if waves else "cocotb"
     with FileLock(folder.with_suffix(".lock")):
@@ -144,13 +156,14 @@ def run_cocotb(
                     log_file=folder / "build.log",
                 )
             except (RuntimeError, SystemExit) as error:
-                tail = (folder / "build.log").read_text().strip().splitlines()[-12:]
-                raise ToolError("Verilator failed:\n" + "\n".join(tail)) from error
+                raise ToolError(
+                    f"Verilator failed; {folder / 'build.log'} has its output"
+                ) from error
             harvest_runtime(folder, flavour)
             (folder / "complete").touch()
 
-    # Logs and waves are the user's to read, so they stay: in the system's temporary folder.
-    run_folder = Path(tempfile.mkdtemp(prefix=f"oleaster-{top}-"))
+    # Log and waves are the user's to read, so they stay.
+    run_folder = run_folder or Path(tempfile.mkdtemp(prefix=f"oleaster-{top}-"))
     log = run_folder / "bench.log"
     started = time.perf_counter()
     try:

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from platformdirs import user_cache_path
+from oleaster.models.cache import cache_root
 
 __all__ = ["ToolError", "cache_dir", "check_compiler", "verilator_env", "verilator_root"]
 
@@ -49,9 +49,11 @@ def verilator_env() -> dict[str, str]:
     return {
         **os.environ,
         "VERILATOR_ROOT": str(root),
-        "PATH": os.pathsep.join([str(root / "bin"), os.environ.get("PATH", "")]),
+        # Those makefiles also call `python`, which may exist only in our own environment.
+        "PATH": os.pathsep.join(
+            [str(root / "bin"), str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+        ),
         "MAKEFLAGS": make_flags,
-        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
     }
 
 
@@ -70,6 +72,5 @@ def tool_key() -> str:
 
 
 def cache_dir() -> Path:
-    """Where builds are kept: OLEASTER_CACHE, or the user's cache folder."""
-    override = os.environ.get("OLEASTER_CACHE")
-    return Path(override) if override else user_cache_path("oleaster")
+    """Where builds are kept."""
+    return cache_root() / "verilator"

@@ -130,7 +130,15 @@ async def random_tiles(dut: Any, busy: float, seed: int) -> None:
     Clock(dut.clk, 10, unit="ns").start()
     await _reset(dut)
     words, tiles = _stimulus(rng, 8)
-    _check(await _run(dut, rng, words, 8 * ROWS, busy), tiles)
+    rows = await _run(dut, rng, words, 8 * ROWS, busy)
+    _check(rows, tiles)
+    wrapped = any(row >> (ACC_BITS * COLS) & ((1 << COLS) - 1) for row in rows)
+    assert bool(dut.overflow.value) == wrapped
+    dut.clear.value = 1
+    await FallingEdge(dut.clk)
+    dut.clear.value = 0
+    await FallingEdge(dut.clk)
+    assert not dut.overflow.value
     assert not dut.illegal.value
     assert not dut.misaligned.value
 
