@@ -4,7 +4,7 @@ A new format is one codec (see `normal.py` and `abfloat.py`) and one row in `reg
 """
 
 from oleaster.models.formats.codec import Codec, FormatError
-from oleaster.models.formats.ovp import Format, IllegalPairError, Rule, TableRow
+from oleaster.models.formats.format import Format, IllegalPairError, Rule, TableRow
 from oleaster.models.formats.registry import FORMATS, get_format
 
 __all__ = [

@@ -4,8 +4,9 @@ from difflib import get_close_matches
 
 from oleaster.models.formats.abfloat import abfloat
 from oleaster.models.formats.codec import FormatError
+from oleaster.models.formats.floats import ocp_float
+from oleaster.models.formats.format import MX_BLOCK, Format
 from oleaster.models.formats.normal import flint4, two_complement
-from oleaster.models.formats.ovp import Format
 
 _INT4 = two_complement("int4", 4)
 _INT8 = two_complement("int8", 8)
@@ -16,6 +17,14 @@ _BESIDE_INT4 = abfloat(2, 1, bias=2)  # 12 .. 96
 _BESIDE_FLINT4 = abfloat(2, 1, bias=3)  # 24 .. 192
 _BESIDE_INT8 = abfloat(4, 3, bias=4)  # 144 .. 32768
 
+_FLOATS = (
+    ocp_float(2, 1),
+    ocp_float(3, 2),
+    ocp_float(2, 3),
+    ocp_float(4, 3, "nan"),
+    ocp_float(5, 2, "ieee"),
+)
+
 FORMATS: dict[str, Format] = {
     row.name: row
     for row in (
@@ -25,6 +34,8 @@ FORMATS: dict[str, Format] = {
         Format("ovp4-int", _INT4, _BESIDE_INT4, has_outliers=True),
         Format("ovp4-flint", _FLINT4, _BESIDE_FLINT4, has_outliers=True),
         Format("ovp8", _INT8, _BESIDE_INT8, has_outliers=True),
+        *(Format(codec.name, codec) for codec in _FLOATS),
+        *(Format(f"mx{codec.name}", codec, block_size=MX_BLOCK) for codec in _FLOATS),
     )
 }
 

@@ -1,7 +1,8 @@
-"""A format: a normal type, its outlier type, and the rule that makes pairs of them.
+"""A format: what its codes stand for, how they lie in bytes, how lanes of the array see them.
 
-Elements 2i and 2i+1 of the last axis (the reduction axis K) are a pair. Two normal codes; or one
-outlier code whose neighbour, the victim, holds the identifier and reads as 0 (OliVe, section 3).
+Elements 2i and 2i+1 of the last axis (the reduction axis K) are a pair. In an outlier-victim
+format that is two normal codes; or one outlier code whose neighbour, the victim, holds the
+identifier and reads as 0 (OliVe, section 3).
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,12 @@ from oleaster.models.formats.normal import identifier
 
 Rule = Literal["paper", "artifact"]
 Role = Literal["normal", "outlier", "identifier", "disabled"]
+
+MX_BLOCK = 32
+"""Elements along K that share one E8M0 exponent (OCP Microscaling Formats 1.0, section 5.1)."""
+
+LANE_INTEGER_BITS = 5
+"""A lane's integer is a nibble, signed or unsigned: -16 .. 15 (OliVe, section 4.3)."""
 
 
 class IllegalPairError(FormatError):
@@ -37,21 +44,33 @@ class TableRow(NamedTuple):
 class Format:
     """A number format over pairs along the last axis.
 
-    A format without outliers still names the outlier type that hardware reads beside its normal
-    type, because one decoder serves both (`decode_pairs_lenient`).
+    A format with an outlier-victim sibling names the outlier type even if it has no outliers,
+    because one hardware decoder serves both (`decode_pairs_lenient`); the others have none.
+    block_size: elements along K that share an exponent, which is stored apart; 0 if none do.
 
     Codes are uint8 arrays of shape (..., K), one code an element, K even.
     """
 
     name: str
     normal: Codec
-    outlier: Codec
-    has_outliers: bool
+    outlier: Codec | None = None
+    has_outliers: bool = False
+    block_size: int = 0
 
     @property
     def code_bits(self) -> int:
         """Width of one code."""
         return self.normal.bits
+
+    @property
+    def bits_per_value(self) -> float:
+        """Stored bits of one element, its share of a block's exponent included."""
+        return self.code_bits + (8 / self.block_size if self.block_size else 0)
+
+    @cached_property
+    def lanes(self) -> int:
+        """Neighbouring lanes of the array that one element takes: 2 if a nibble cannot hold it."""
+        return 1 if self.integer_bits <= LANE_INTEGER_BITS else 2
 
     @property
     def max_normal(self) -> int:
@@ -70,7 +89,7 @@ class Format:
         Midway between the largest normal value and the smallest outlier: 9.5, 20 or 135.5.
         Infinite for a format without outliers.
         """
-        if not self.has_outliers:
+        if self.outlier is None or not self.has_outliers:
             return float("inf")
         return (self.max_normal + int(np.abs(self.outlier.grid[0]).min())) / 2
 
@@ -86,17 +105,18 @@ class Format:
         return 1 + max(int(integers.max()).bit_length(), (-1 - int(integers.min())).bit_length())
 
     @cached_property
-    def magnitudes(self) -> NDArray[np.int32]:
+    def magnitudes(self) -> NDArray[np.integer[Any]]:
         """(G,) the representable magnitudes in rising order, from 0."""
         return np.unique(np.abs(self._encoder.values))
 
     def encode(self, values: ArrayLike, rule: Rule = "paper") -> NDArray[np.uint8]:
         """Codes of `values`, given in units of the scale (x / scale); shape (..., K), K even.
 
-        Nearest value; a tie goes to the larger magnitude; beyond the largest value saturates
-        (ours; the paper leaves ties open). If both of a pair are outliers, the larger magnitude
-        before rounding stays and a tie keeps the odd element (Algorithm 1 of the paper);
-        rule "artifact" keeps the even element always, as the authors' code does.
+        Nearest value; a tie goes to the larger magnitude (ours; the paper leaves ties open), or,
+        in the floats of the OCP, to the even code; beyond the largest value saturates. If both of
+        a pair are outliers, the larger magnitude before rounding stays and a tie keeps the odd
+        element (Algorithm 1 of the paper); rule "artifact" keeps the even element always, as the
+        authors' code does.
 
         Raises FormatError for NaN or infinity, an odd last axis or an unknown rule.
         """
@@ -119,11 +139,12 @@ class Format:
         codes[..., 0::2][odd & ~keeps_even] = identifier(self.code_bits)
         return codes
 
-    def decode(self, codes: ArrayLike) -> NDArray[np.int32]:
+    def decode(self, codes: ArrayLike) -> NDArray[np.integer[Any]]:
         """Values in units of the scale, shape of `codes`; a victim is 0.
 
-        Raises IllegalPairError for two identifiers in a pair, FormatError for the reserved code
-        in a format without outliers, a code that is too wide, or an odd last axis.
+        Raises IllegalPairError for two identifiers in a pair, FormatError for a code that stands
+        for no number (the identifier in a format without outliers; NaN and infinity), a code that
+        is too wide, or an odd last axis.
         """
         return self._values[self._checked_slots(codes)]
 
@@ -132,44 +153,94 @@ class Format:
         slots = self._checked_slots(codes)
         return self._exponents[slots], self._integers[slots]
 
-    def decode_pairs_lenient(self, codes: ArrayLike) -> NDArray[np.int32]:
-        """Values as the hardware decoder gives them: an illegal pair is (0, 0).
+    def decode_pairs_lenient(self, codes: ArrayLike) -> NDArray[np.integer[Any]]:
+        """Values as the hardware decoder gives them: what stands for no number is 0.
 
-        A format without outliers reads its reserved code as the identifier, as its OVP sibling.
+        That is both elements of an illegal pair, NaN and infinity. A format without outliers
+        reads its reserved code as the identifier, as its OVP sibling.
         """
-        return self._values[_slots(self._codes(codes), self.code_bits)]
+        return self._values[self._slots(self._codes(codes))]
+
+    def lane_values(self, codes: ArrayLike) -> NDArray[np.integer[Any]]:
+        """What each of an element's lanes holds: codes (..., K) to values (..., lanes, K).
+
+        Two lanes add up to the value: a normal x is <4, h> + <0, l> with h = x >> 4 and an
+        unsigned nibble l (OliVe, section 4.3). An outlier needs no second lane, since its integer
+        fits a signed nibble: <0, 0> + <e, i> (ours). Reads codes as `decode_pairs_lenient`.
+        """
+        values = self.decode_pairs_lenient(codes)
+        if self.lanes == 1:
+            return values[..., None, :]
+        high = np.where(np.abs(values) > self.max_normal, 0, values & ~15)
+        return np.stack([high, values - high], axis=-2)
+
+    def packed_bytes(self, k: int) -> int:
+        """Bytes of a row of k codes, k even."""
+        if self.code_bits == 6:
+            return k // 2 + -(-k // 4)
+        return k * self.code_bits // 8
 
     def pack(self, codes: ArrayLike) -> NDArray[np.uint8]:
-        """Codes (..., K) to bytes (..., K * code_bits // 8), little-endian.
+        """Codes (..., K) to bytes (..., packed_bytes(K)), little-endian.
 
         4 bits: element 2i in the low nibble, 2i+1 in the high one. 8 bits: a byte each, in order.
+        6 bits: first the low 4 bits of every code, as 4-bit codes are; then the high 2 bits, four
+        to a byte, element 4i lowest (the 4+2 split of FP6-LLM, USENIX ATC 2024; order ours).
         Raises FormatError for a code that is too wide or an odd last axis.
         """
         checked = self._codes(codes)
         if self.code_bits == 8:
             return checked.copy()
-        return checked[..., 0::2] | np.left_shift(checked[..., 1::2], 4, dtype=np.uint8)
+        nibbles = checked & 15
+        low = nibbles[..., 0::2] | np.left_shift(nibbles[..., 1::2], 4, dtype=np.uint8)
+        if self.code_bits == 4:
+            return low
+        high = np.zeros((*checked.shape[:-1], -(-checked.shape[-1] // 4)), np.uint8)
+        for place in range(4):
+            part = checked[..., place::4] >> 4
+            high[..., : part.shape[-1]] |= part << np.uint8(2 * place)
+        return np.concatenate([low, high], axis=-1)
 
     def unpack(self, packed: ArrayLike) -> NDArray[np.uint8]:
-        """Bytes (..., B) to codes (..., B * 8 // code_bits); the inverse of `pack`."""
+        """Bytes (..., B) to codes (..., K), the inverse of `pack`."""
         data = np.asarray(packed)
         if data.dtype != np.uint8 or data.ndim == 0:
             raise FormatError(f"packed codes are a uint8 array, not {data.dtype} {data.shape}")
         if self.code_bits == 8:
             return self._codes(data).copy()
-        codes = np.empty((*data.shape[:-1], data.shape[-1] * 2), np.uint8)
-        codes[..., 0::2] = data & 15
-        codes[..., 1::2] = data >> 4
+        k = 2 * data.shape[-1]
+        if self.code_bits == 6:
+            k = data.shape[-1] * 4 // 3 // 2 * 2
+            if self.packed_bytes(k) != data.shape[-1]:
+                raise FormatError(f"{data.shape[-1]} bytes are no whole row of 6-bit codes")
+        low = data[..., : k // 2]
+        codes = np.empty((*data.shape[:-1], k), np.uint8)
+        codes[..., 0::2] = low & 15
+        codes[..., 1::2] = low >> 4
+        if self.code_bits == 6:
+            for place in range(4):
+                part = codes[..., place::4]
+                high = data[..., k // 2 : k // 2 + part.shape[-1]]
+                part |= (high >> np.uint8(2 * place) & 3) << np.uint8(4)
         return codes
+
+    def packed_slice(self, packed: NDArray[np.uint8], start: int, stop: int) -> NDArray[np.uint8]:
+        """The bytes of codes start .. stop - 1 of packed rows; both multiples of 4, or the end."""
+        if self.code_bits != 6:
+            return packed[..., start * self.code_bits // 8 : stop * self.code_bits // 8]
+        k = packed.shape[-1] * 4 // 3 // 2 * 2
+        low = packed[..., start // 2 : stop // 2]
+        high = packed[..., k // 2 + start // 4 : k // 2 + -(-stop // 4)]
+        return np.concatenate([low, high], axis=-1)
 
     def table(self) -> list[TableRow]:
         """Every code in a normal slot, then every code in an outlier's slot, in code order."""
         rows = []
-        for slot in range(len(self._values) if self.has_outliers else 1 << self.code_bits):
+        for slot in range(2 << self.code_bits if self.has_outliers else 1 << self.code_bits):
             code = slot % (1 << self.code_bits)
             in_outlier_slot = slot != code
             role: Role = "disabled"
-            if in_outlier_slot and self.outlier.usable[code]:
+            if in_outlier_slot and self.outlier and self.outlier.usable[code]:
                 role = "outlier"
             elif not in_outlier_slot and self.normal.usable[code]:
                 role = "normal"
@@ -184,15 +255,18 @@ class Format:
 
     @cached_property
     def _exponents(self) -> NDArray[np.uint8]:
-        return np.concatenate([self.normal.exponents, self.outlier.exponents])
+        both = [self.normal.exponents, self.outlier.exponents] if self.outlier else []
+        return np.concatenate(both) if both else self.normal.exponents
 
     @cached_property
     def _integers(self) -> NDArray[np.int8]:
-        return np.concatenate([self.normal.integers, self.outlier.integers])
+        both = [self.normal.integers, self.outlier.integers] if self.outlier else []
+        return np.concatenate(both) if both else self.normal.integers
 
     @cached_property
-    def _values(self) -> NDArray[np.int32]:
-        return np.concatenate([self.normal.values, self.outlier.values])
+    def _values(self) -> NDArray[np.integer[Any]]:
+        both = [self.normal.values, self.outlier.values] if self.outlier else []
+        return np.concatenate(both) if both else self.normal.values
 
     @cached_property
     def _encoder(self) -> "_Encoder":
@@ -212,26 +286,37 @@ class Format:
             raise FormatError(f"{self.name}: {array[where]} at {_at(where)} is not 0..{top}")
         return array.astype(np.uint8, copy=False)
 
+    def _slots(self, codes: NDArray[np.uint8]) -> NDArray[np.uint16]:
+        slots = codes.astype(np.uint16)
+        if self.outlier is None:
+            return slots
+        is_identifier = codes == identifier(self.code_bits)
+        slots[..., 0::2] |= is_identifier[..., 1::2].astype(np.uint16) << self.code_bits
+        slots[..., 1::2] |= is_identifier[..., 0::2].astype(np.uint16) << self.code_bits
+        return slots
+
     def _checked_slots(self, codes: ArrayLike) -> NDArray[np.uint16]:
         checked = self._codes(codes)
-        reserved = checked == identifier(self.code_bits)
-        bits = _bits(identifier(self.code_bits), self.code_bits)
-        if not self.has_outliers:
-            if reserved.any():
-                where = _at(_first(reserved))
-                raise FormatError(f"{self.name} has no code {bits}, found at {where}")
-        else:
+        if self.has_outliers:
+            reserved = checked == identifier(self.code_bits)
             illegal = reserved[..., 0::2] & reserved[..., 1::2]
             if illegal.any():
                 where = _at(_first(illegal))
+                bits = _bits(identifier(self.code_bits), self.code_bits)
                 raise IllegalPairError(f"{self.name}: pair {where} holds two identifiers ({bits})")
-        return _slots(checked, self.code_bits)
+        elif not self.normal.usable.all():
+            reserved = ~self.normal.usable[checked]
+            if reserved.any():
+                where = _first(reserved)
+                bits = _bits(int(checked[where]), self.code_bits)
+                raise FormatError(f"{self.name} has no number {bits}, found at {_at(where)}")
+        return self._slots(checked)
 
 
 class _Encoder(NamedTuple):
     """All values on one line: level i is written for thresholds[i-1] <= x < thresholds[i]."""
 
-    values: NDArray[np.int32]
+    values: NDArray[np.integer[Any]]
     codes: NDArray[np.uint8]
     outlier: NDArray[np.bool_]
     thresholds: NDArray[np.float64]
@@ -245,11 +330,12 @@ class _Encoder(NamedTuple):
             codes = np.concatenate([codes, outlier.grid[1]])
             is_outlier = np.arange(len(values)) >= len(is_outlier)
         order = np.argsort(values)
-        values = values[order]
+        values, codes = values[order], codes[order]
         middle = (values[1:] + values[:-1]) / 2
         # A tie belongs to the larger magnitude: below zero that is the lower level.
-        thresholds = np.where(middle < 0, np.nextafter(middle, np.inf), middle)
-        return cls(values, codes[order], is_outlier[order], thresholds)
+        tie_goes_down = codes[1:] % 2 == 1 if normal.even_ties else middle < 0
+        thresholds = np.where(tie_goes_down, np.nextafter(middle, np.inf), middle)
+        return cls(values, codes, is_outlier[order], thresholds)
 
 
 def _numbers(values: ArrayLike) -> NDArray[np.float64]:
@@ -269,14 +355,6 @@ def _require_pairs(array: NDArray[Any]) -> None:
         raise FormatError(f"the last axis is pairs, so of even length; shape is {array.shape}")
 
 
-def _slots(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint16]:
-    slots = codes.astype(np.uint16)
-    is_identifier = codes == identifier(bits)
-    slots[..., 0::2] |= is_identifier[..., 1::2].astype(np.uint16) << bits
-    slots[..., 1::2] |= is_identifier[..., 0::2].astype(np.uint16) << bits
-    return slots
-
-
 def _first(where: NDArray[np.bool_]) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(np.argmax(where), where.shape))
 
@@ -286,4 +364,7 @@ def _at(index: tuple[int, ...]) -> str:
 
 
 def _bits(code: int, width: int) -> str:
-    return "_".join(f"{code >> low & 15:04b}" for low in range(width - 4, -1, -4))
+    """In groups of four from the right."""
+    digits = f"{code:0{width}b}"
+    first = (width - 1) % 4 + 1
+    return "_".join([digits[:first], *(digits[i : i + 4] for i in range(first, width, 4))])
