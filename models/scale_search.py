@@ -13,12 +13,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from oleaster.models.formats import Format, Rule, get_format
+from oleaster.models.formats import CodebookFormat, Format, Rule, get_format
 
 Granularity = Literal["tensor", "channel"]
 
 CANDIDATES = 88
-_BLOCK = 1 << 18  # elements looked at together: keeps the temporaries small and in cache
+_BLOCK = 1 << 18  # elements looked at together: small temporaries; whole blocks of MX formats
 
 _TINY, _HUGE = np.finfo(np.float32).tiny, np.finfo(np.float32).max
 
@@ -56,13 +56,16 @@ def search_scale(
     geometrically from min(0.75 alpha0, max|x| / 2) to max|x| (ours: reaches both clipping and
     plain absolute-maximum scaling). The least alpha wins a tie. Zeros only: scale 1.
 
-    Raises QuantizeError for what `quantize` refuses in `x`, FormatError for an unknown format.
+    Raises QuantizeError for what `quantize` refuses in `x` and for a format that finds its own
+    scales (MX formats and `codebook`), FormatError for an unknown format.
     """
     fmt = get_format(format)
+    if fmt.block_size or isinstance(fmt, CodebookFormat):
+        raise QuantizeError(f"{fmt.name} has no scale to search; quantise with it instead")
     matrix = as_matrix(x)
     groups = group_count(matrix, granularity)
     alphas = _candidates(matrix, groups, fmt)
-    scales = (alphas / fmt.max_normal).clip(_TINY, largest_scale(fmt)).astype(np.float32)
+    scales = float32_scale(alphas / fmt.max_normal, fmt)
     errors = _squared_errors(matrix, groups, scales.astype(np.float64), fmt, rule)
     best = np.argmin(errors, axis=1)[:, None]
     lead = np.shape(x)[:-1] if granularity == "channel" else ()
@@ -102,6 +105,11 @@ def group_count(matrix: NDArray[Any], granularity: Granularity) -> int:
 def largest_scale(fmt: Format) -> float:
     """The largest scale with which every value still fits float32."""
     return float(_HUGE) / fmt.max_magnitude
+
+
+def float32_scale(scale: NDArray[np.float64], fmt: Format) -> NDArray[np.float32]:
+    """The nearest scale that float32 and the format's largest value allow."""
+    return scale.clip(_TINY, largest_scale(fmt)).astype(np.float32)
 
 
 def spans(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:

@@ -1,14 +1,25 @@
 """Number formats: codes, the values they stand for, and outlier-victim pairs.
 
-A new format is one codec (see `normal.py` and `abfloat.py`) and one row in `registry.py`.
+A new format is one codec (see `normal.py`, `abfloat.py`, `floats.py`) and one row in `registry.py`.
 """
 
+from oleaster.models.formats.codebook import CodebookFormat
 from oleaster.models.formats.codec import Codec, FormatError
-from oleaster.models.formats.format import Format, IllegalPairError, Rule, TableRow
+from oleaster.models.formats.format import (
+    LANE_INTEGER_BITS,
+    MX_BLOCK,
+    Format,
+    IllegalPairError,
+    Rule,
+    TableRow,
+)
 from oleaster.models.formats.registry import FORMATS, get_format
 
 __all__ = [
     "FORMATS",
+    "LANE_INTEGER_BITS",
+    "MX_BLOCK",
+    "CodebookFormat",
     "Codec",
     "Format",
     "FormatError",

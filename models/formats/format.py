@@ -40,7 +40,7 @@ class TableRow(NamedTuple):
     value: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Format:
     """A number format over pairs along the last axis.
 
@@ -79,8 +79,8 @@ class Format:
 
     @cached_property
     def max_magnitude(self) -> int:
-        """The largest value of any code."""
-        return int(self._encoder.values.max())
+        """The largest magnitude of any code."""
+        return int(self.magnitudes[-1])
 
     @cached_property
     def outlier_border(self) -> float:
@@ -122,22 +122,7 @@ class Format:
         """
         if rule not in get_args(Rule):
             raise FormatError(f"unknown rule {rule!r} (known: {', '.join(get_args(Rule))})")
-        numbers = _numbers(values)
-        encoder = self._encoder
-        level = np.searchsorted(encoder.thresholds, numbers, side="right")
-        codes = encoder.codes[level]
-        outlier = encoder.outlier[level]
-        if not outlier.any():
-            return codes
-        even, odd = outlier[..., 0::2], outlier[..., 1::2]
-        if rule == "paper":
-            magnitude = np.abs(numbers)
-            keeps_even = even & ~(odd & (magnitude[..., 1::2] >= magnitude[..., 0::2]))
-        else:
-            keeps_even = even
-        codes[..., 1::2][keeps_even] = identifier(self.code_bits)
-        codes[..., 0::2][odd & ~keeps_even] = identifier(self.code_bits)
-        return codes
+        return self._encoded(_numbers(values), rule)
 
     def decode(self, codes: ArrayLike) -> NDArray[np.integer[Any]]:
         """Values in units of the scale, shape of `codes`; a victim is 0.
@@ -224,20 +209,12 @@ class Format:
                 part |= (high >> np.uint8(2 * place) & 3) << np.uint8(4)
         return codes
 
-    def packed_slice(self, packed: NDArray[np.uint8], start: int, stop: int) -> NDArray[np.uint8]:
-        """The bytes of codes start .. stop - 1 of packed rows; both multiples of 4, or the end."""
-        if self.code_bits != 6:
-            return packed[..., start * self.code_bits // 8 : stop * self.code_bits // 8]
-        k = packed.shape[-1] * 4 // 3 // 2 * 2
-        low = packed[..., start // 2 : stop // 2]
-        high = packed[..., k // 2 + start // 4 : k // 2 + -(-stop // 4)]
-        return np.concatenate([low, high], axis=-1)
-
     def table(self) -> list[TableRow]:
         """Every code in a normal slot, then every code in an outlier's slot, in code order."""
         rows = []
-        for slot in range(2 << self.code_bits if self.has_outliers else 1 << self.code_bits):
-            code = slot % (1 << self.code_bits)
+        width = self.normal.bits
+        for slot in range(2 << width if self.has_outliers else 1 << width):
+            code = slot % (1 << width)
             in_outlier_slot = slot != code
             role: Role = "disabled"
             if in_outlier_slot and self.outlier and self.outlier.usable[code]:
@@ -247,7 +224,7 @@ class Format:
             elif self.has_outliers and not in_outlier_slot:
                 role = "identifier"
             pair = int(self._exponents[slot]), int(self._integers[slot])
-            bits = _bits(code, self.code_bits)
+            bits = _bits(code, width)
             rows.append(TableRow(code, bits, role, *pair, int(self._values[slot])))
         return rows
 
@@ -272,8 +249,25 @@ class Format:
     def _encoder(self) -> "_Encoder":
         return _Encoder.of(self.normal, self.outlier if self.has_outliers else None)
 
+    def _encoded(self, numbers: NDArray[np.float64], rule: Rule) -> NDArray[np.uint8]:
+        encoder = self._encoder
+        level = np.searchsorted(encoder.thresholds, numbers, side="right")
+        codes = encoder.codes[level]
+        outlier = encoder.outlier[level]
+        if not outlier.any():
+            return codes
+        even, odd = outlier[..., 0::2], outlier[..., 1::2]
+        if rule == "paper":
+            magnitude = np.abs(numbers)
+            keeps_even = even & ~(odd & (magnitude[..., 1::2] >= magnitude[..., 0::2]))
+        else:
+            keeps_even = even
+        codes[..., 1::2][keeps_even] = identifier(self.code_bits)
+        codes[..., 0::2][odd & ~keeps_even] = identifier(self.code_bits)
+        return codes
+
     def _legal(self, by_slot: NDArray[Any]) -> NDArray[Any]:
-        return by_slot if self.has_outliers else by_slot[: 1 << self.code_bits]
+        return by_slot if self.has_outliers else by_slot[: 1 << self.normal.bits]
 
     def _codes(self, codes: ArrayLike) -> NDArray[np.uint8]:
         array = np.asarray(codes)
@@ -301,9 +295,11 @@ class Format:
             reserved = checked == identifier(self.code_bits)
             illegal = reserved[..., 0::2] & reserved[..., 1::2]
             if illegal.any():
-                where = _at(_first(illegal))
+                where = _first(illegal)
                 bits = _bits(identifier(self.code_bits), self.code_bits)
-                raise IllegalPairError(f"{self.name}: pair {where} holds two identifiers ({bits})")
+                raise IllegalPairError(
+                    f"{self.name}: pair {_at(where)} holds two identifiers ({bits})"
+                )
         elif not self.normal.usable.all():
             reserved = ~self.normal.usable[checked]
             if reserved.any():

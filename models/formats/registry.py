@@ -3,6 +3,7 @@
 from difflib import get_close_matches
 
 from oleaster.models.formats.abfloat import abfloat
+from oleaster.models.formats.codebook import CodebookFormat, pair8
 from oleaster.models.formats.codec import FormatError
 from oleaster.models.formats.floats import ocp_float
 from oleaster.models.formats.format import MX_BLOCK, Format
@@ -36,6 +37,7 @@ FORMATS: dict[str, Format] = {
         Format("ovp8", _INT8, _BESIDE_INT8, has_outliers=True),
         *(Format(codec.name, codec) for codec in _FLOATS),
         *(Format(f"mx{codec.name}", codec, block_size=MX_BLOCK) for codec in _FLOATS),
+        CodebookFormat("codebook", pair8()),
     )
 }
 
