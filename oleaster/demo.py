@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from oleaster.gemm import run_gemm
-from oleaster.models.accuracy import QuantizedLinear, scale_sums
 from oleaster.models.encoder import Array, Encoder, Linear, float_linear
 from oleaster.models.quantize import quantization_stats
+from oleaster.models.quantized_linear import QuantizedLinear, scale_sums
 from oleaster.sim.systolic import gemm_cycles
 from oleaster.sim.tiling import Tiling
 

@@ -1,28 +1,55 @@
-"""The accuracy study on MiniLM: exact integers, and OVP better than int4 where it should be."""
+"""The accuracy study: exact integers, pairs of formats, and OVP better than int4 on MiniLM."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from oleaster.models.accuracy import (
-    FormatAccuracy,
-    Lee50,
+from oleaster.models.accuracy import FormatAccuracy, Lee50, evaluate_encoder, load_lee50
+from oleaster.models.encoder import Array, Encoder, Linear, load_encoder
+from oleaster.models.fetch import fetch
+from oleaster.models.formats import FORMATS, FormatError, get_format
+from oleaster.models.quantize import quantize
+from oleaster.models.quantized_linear import (
+    MeasuredLinear,
+    Operands,
     QuantizedLinear,
-    evaluate,
+    all_operands,
+    bits_per_value,
     integer_sums,
     linear_inputs,
-    load_lee50,
+    parse_operands,
     scale_sums,
 )
-from oleaster.models.encoder import Encoder, load_encoder
-from oleaster.models.fetch import fetch
-from oleaster.models.formats import FormatError, get_format
-from oleaster.models.quantize import quantize
 
-FORMATS = ["int4", "int8", "flint4", "ovp4-int", "ovp4-flint", "ovp8"]
+INTEGERS = ["int4", "int8", "flint4", "ovp4-int", "ovp4-flint", "ovp8"]
+
+
+class TwoLayers:
+    """The smallest model: y = x V^T, then y W^T, of the numbers that a text lists."""
+
+    def __init__(self, seed: int = 3) -> None:
+        rng = np.random.default_rng(seed)
+        self.linears = {
+            name: (
+                rng.standard_t(3, (n, k)).astype(np.float32),
+                rng.standard_normal(n).astype(np.float32),
+            )
+            for name, n, k in (("first", 64, 32), ("second", 8, 64))
+        }
+
+    def hidden_states(self, texts: Sequence[str], *, linear: Linear) -> list[Array]:
+        states = []
+        for text in texts:
+            rng = np.random.default_rng(len(text))
+            x = rng.standard_t(3, (5, 32)).astype(np.float32)
+            for name, (weight, bias) in self.linears.items():
+                x = linear(name, x, weight, bias)
+            states.append(x)
+        return states
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +71,7 @@ def two_layers(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
 @pytest.fixture(scope="module")
 def study(lee: Lee50) -> dict[str, FormatAccuracy]:
     """The whole of MiniLM, a few texts."""
-    results = evaluate(
+    results = evaluate_encoder(
         load_encoder(fetch("minilm")),
         ["int4", "ovp4-int"],
         lee.texts[:6],
@@ -54,7 +81,7 @@ def study(lee: Lee50) -> dict[str, FormatAccuracy]:
     return {result.format: result for result in results}
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", INTEGERS)
 def test_sums_are_those_of_exponent_integer_pairs(name: str) -> None:
     rng = np.random.default_rng(1)
     a = quantize(rng.standard_t(2, (5, 301)).astype(np.float32), name)
@@ -69,6 +96,75 @@ def test_sums_are_those_of_exponent_integer_pairs(name: str) -> None:
             )
     product = a.dequantize().astype(np.float64) @ w.dequantize().astype(np.float64).T
     np.testing.assert_allclose(scale_sums(sums, a, w), product, rtol=1e-5, atol=1e-4)
+
+
+def test_operands() -> None:
+    assert parse_operands("int4") == Operands("int4", "int4")
+    assert parse_operands("int4", weights="float") == Operands("float", "int4")
+    assert parse_operands("ovp8:auto", weights="float") == Operands("ovp8", "auto")
+    for text in ("int4", "float", "fp6-e3m2:fp8-e4m3", "float:mxfp4-e2m1", "codebook:int8"):
+        assert str(parse_operands(text)) == text
+    for text in ("int5", "int4:", ":int4", "int4:int8:int8", "int4:int5"):
+        with pytest.raises(FormatError, match="unknown format"):
+            parse_operands(text)
+    with pytest.raises(FormatError, match=r"of weights only; name one .* 'codebook:int8'"):
+        parse_operands("codebook")
+    assert {pair.weights for pair in all_operands()} == {*FORMATS, "auto"}
+    assert {str(pair) for pair in all_operands(weights="float")} == {
+        f"float:{name}" for name in (*FORMATS, "auto") if name != "codebook"
+    }
+
+
+def test_bits_per_value() -> None:
+    bits = {"float": 32, "auto": 4, "ovp4-int": 4, "fp6-e3m2": 6, "ovp8": 8, "mxfp4-e2m1": 4.25}
+    assert {name: bits_per_value(name) for name in bits} == bits
+
+
+@pytest.mark.parametrize("formats", [str(pair) for pair in all_operands()])
+def test_the_hook_multiplies_what_the_formats_hold(formats: str) -> None:
+    """By hand: dequantised operands in float64, whichever way the hook takes."""
+    model, operands = TwoLayers(), parse_operands(formats)
+    inputs = linear_inputs(model, ["calibration"])
+    linear = MeasuredLinear(model, formats, inputs)
+    (found,) = model.hidden_states(["text"], linear=linear)
+    x = np.random.default_rng(4).standard_t(3, (5, 32)).astype(np.float32)
+    for (name, (weight, bias)), layer in zip(model.linears.items(), linear.layers(), strict=True):
+        by = "tensor" if "mx" in operands.weights else "channel"
+        w = quantize(weight, operands.weights, granularity=by).dequantize()
+        if "mx" in operands.activations:
+            a = quantize(x, operands.activations).dequantize()
+        else:
+            once = quantize(inputs[name], operands.activations)
+            a = quantize(x, once.format, scale=once.scale).dequantize()
+        product, exact = (p.astype(float) @ q.astype(float).T for p, q in ((a, w), (x, weight)))
+        for signal, noise, found_db in (
+            (weight, w - weight, layer.weight_sqnr_db),
+            (x, a - x, layer.activation_sqnr_db),
+            (exact, product - exact, layer.output_sqnr_db),
+        ):
+            expected = 10 * np.log10(np.square(signal, dtype=float).sum() / np.square(noise).sum())
+            assert found_db == pytest.approx(expected, rel=1e-3)
+        x = linear(name, x, weight, bias)
+        np.testing.assert_allclose(x, product + bias, rtol=1e-4, atol=1e-4 * np.abs(x).max())
+    np.testing.assert_array_equal(found, x)
+
+
+def test_operands_may_stay_float() -> None:
+    model = TwoLayers()
+    exact = model.hidden_states(["text"], linear=lambda name, x, w, b: x @ w.T + b)[0]
+    linear = MeasuredLinear(model, "float", None)
+    np.testing.assert_array_equal(model.hidden_states(["text"], linear=linear)[0], exact)
+    for formats, lossless in (
+        ("float:int8", "weight_sqnr_db"),
+        ("int8:float", "activation_sqnr_db"),
+    ):
+        linear = MeasuredLinear(model, formats, None)
+        (found,) = model.hidden_states(["text"], linear=linear)
+        assert 0 < np.abs(found - exact).max() < 0.1 * np.abs(exact).max()
+        for layer in linear.layers():
+            assert f"{layer.weight_format}:{layer.activation_format}" == formats
+            assert getattr(layer, lossless) == np.inf
+            assert 20 < layer.output_sqnr_db < 60
 
 
 @pytest.mark.model
@@ -93,7 +189,7 @@ def test_outliers_pay(study: dict[str, FormatAccuracy]) -> None:
 @pytest.mark.model
 def test_ovp_beats_the_stand_in_on_all_texts(lee: Lee50) -> None:
     """The stand-in reached cosine 0.80 and Spearman 0.44, plain int4 0.27 and 0.38."""
-    _, ovp = evaluate(
+    _, ovp = evaluate_encoder(
         load_encoder(fetch("minilm")),
         ["ovp4-int"],
         lee.texts,
@@ -101,6 +197,7 @@ def test_ovp_beats_the_stand_in_on_all_texts(lee: Lee50) -> None:
         lee.calibration_texts,
     )
     assert ovp.cosine > 0.80
+    assert ovp.spearman
     assert ovp.spearman > 0.44
 
 
@@ -141,7 +238,7 @@ def test_static_hook(two_layers: Encoder, lee: Lee50) -> None:
 @pytest.mark.model
 def test_dynamic_scales_do_not_depend_on_the_other_texts(two_layers: Encoder, lee: Lee50) -> None:
     def cosine(texts: slice) -> float:
-        _, int4 = evaluate(
+        _, int4 = evaluate_encoder(
             two_layers,
             ["int4"],
             [text[:50] for text in lee.texts[texts]],
@@ -159,18 +256,18 @@ def test_dynamic_scales_do_not_depend_on_the_other_texts(two_layers: Encoder, le
 def test_progress_and_wrong_use(two_layers: Encoder, lee: Lee50) -> None:
     texts, similarity = lee.texts[:3], lee.human_similarity[:3, :3]
     said: list[str] = []
-    evaluate(two_layers, [], texts, similarity, texts[:1], progress=said.append)
-    assert said == ["float: embedding 3 texts", "float: calibrating on 1 texts"]
+    evaluate_encoder(two_layers, [], texts, similarity, texts[:1], progress=said.append)
+    assert said == ["float: running 3 texts", "float: calibrating on 1 texts"]
     with pytest.raises(FormatError, match="int5"):
-        evaluate(two_layers, ["int5"], texts, similarity, texts)
+        evaluate_encoder(two_layers, ["int5"], texts, similarity, texts)
     with pytest.raises(ValueError, match=r"3 texts need .* not \(50, 50\)"):
-        evaluate(two_layers, [], texts, lee.human_similarity, texts)
+        evaluate_encoder(two_layers, [], texts, lee.human_similarity, texts)
     with pytest.raises(ValueError, match="at least 3"):
-        evaluate(two_layers, [], texts[:2], similarity[:2, :2], texts)
+        evaluate_encoder(two_layers, [], texts[:2], similarity[:2, :2], texts)
     with pytest.raises(ValueError, match="at least one calibration text"):
-        evaluate(two_layers, [], texts, similarity, [])
+        evaluate_encoder(two_layers, [], texts, similarity, [])
     with pytest.raises(ValueError, match="'static' or 'dynamic'"):
-        evaluate(two_layers, [], texts, similarity, texts, activations="none")  # type: ignore[arg-type]
+        evaluate_encoder(two_layers, [], texts, similarity, texts, activations="none")  # type: ignore[arg-type]
 
 
 def test_lee50_folder_is_needed(tmp_path: Path) -> None:

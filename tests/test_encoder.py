@@ -223,7 +223,7 @@ def test_no_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model_type": "mpnet"}, "model_type is 'mpnet', only 'bert'"),
+        ({"model_type": "gpt2"}, "model_type is 'gpt2', only 'bert' and 'mpnet' are"),
         ({"hidden_act": "gelu_new"}, "hidden_act is 'gelu_new', only 'gelu'"),
         ({"position_embedding_type": "relative_key"}, "only 'absolute'"),
         ({"hidden_size": None}, "hidden_size must be a positive int, not None"),

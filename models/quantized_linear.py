@@ -1,0 +1,329 @@
+"""Linear layers in a number format: the hook that quantises, and the one that also measures.
+
+Weights are quantised once, per output channel; activations per tensor, with scales from
+calibration texts ("static") or from the call itself ("dynamic"). MX formats take their exponents
+from each block of the call itself, always.
+
+Where both operands are integers (int, flint, ovp), they are multiplied as integers, as the array
+does, so a layer's sums are the array's accumulators bit for bit, and sums that do not fit those are
+counted. Every other pair of formats is multiplied as dequantised values in float32.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oleaster.models.encoder import Array, Linear
+from oleaster.models.formats import FORMATS, FormatError, get_format
+from oleaster.models.gemm import GemmSums, gemm
+from oleaster.models.quantize import QuantizedTensor, quantization_stats, quantize
+
+Inputs = dict[str, Array]
+
+FLOAT = "float"
+"""In place of a format's name: an operand that stays float32."""
+
+_AUTO = "auto"
+_WEIGHTS_ONLY = ("codebook",)
+_INTEGERS = ("int", "flint", "ovp")
+
+
+class Model(Protocol):
+    """What `Encoder` and `Decoder` have in common."""
+
+    @property
+    def linears(self) -> dict[str, tuple[Array, Array]]:
+        """Every linear layer in the order it runs: name -> weight (N, K), bias (N,)."""
+
+    def hidden_states(self, texts: Sequence[str], *, linear: Linear) -> list[Array]:
+        """The last hidden states, (tokens, hidden) of each text."""
+
+
+class Operands(NamedTuple):
+    """The formats of a linear layer's operands: names in `FORMATS`, "auto" or "float"."""
+
+    weights: str
+    activations: str
+
+    def __str__(self) -> str:
+        same = self.weights == self.activations
+        return self.weights if same else f"{self.weights}:{self.activations}"
+
+
+def parse_operands(text: str, *, weights: str | None = None) -> Operands:
+    """Read "W:A", the formats of weights and activations, or one name for both.
+
+    weights: the format of the weights where `text` names none.
+    Raises FormatError for an unknown format, or one that activations cannot have.
+    """
+    left, colon, right = text.partition(":")
+    operands = Operands(left, right) if colon else Operands(weights or left, left)
+    for name in operands:
+        if name not in (_AUTO, FLOAT):
+            get_format(name)
+    if operands.activations in _WEIGHTS_ONLY:
+        raise FormatError(
+            f"{operands.activations!r} is a format of weights only; name one of activations too, "
+            f"as in '{operands.activations}:int8'"
+        )
+    return operands
+
+
+def all_operands(*, weights: str | None = None) -> list[Operands]:
+    """Every format, then "auto"; `weights` as in `parse_operands`.
+
+    A format of weights only comes with int8 activations, and not at all where `weights` are given.
+    """
+    names = [name for name in FORMATS if name not in _WEIGHTS_ONLY]
+    if weights is None:
+        names += [f"{name}:int8" for name in FORMATS if name in _WEIGHTS_ONLY]
+    return [parse_operands(name, weights=weights) for name in [*names, _AUTO]]
+
+
+def bits_per_value(name: str) -> float:
+    """Stored bits of one value: code and share of a block's exponent; scales are not counted."""
+    if name == FLOAT:
+        return 32
+    return get_format("ovp4-int" if name == _AUTO else name).bits_per_value
+
+
+def quantize_weights(weight: Array, format: str) -> QuantizedTensor:
+    """A weight matrix (N, K), a scale for every output channel; MX formats scale their blocks."""
+    if format != _AUTO and get_format(format).block_size:
+        return quantize(weight, format)
+    return quantize(weight, format, granularity="channel")
+
+
+def linear_inputs(model: Model, texts: Sequence[str]) -> Inputs:
+    """Inputs of every linear layer in the float model: name -> (tokens of all texts, K).
+
+    Layers that read the same activations share one array.
+    """
+    batches: dict[str, list[Array]] = {}
+
+    def record(name: str, x: Array, weight: Array, bias: Array) -> Array:
+        batches.setdefault(name, []).append(x)
+        return x @ weight.T + bias
+
+    model.hidden_states(texts, linear=record)
+    inputs: Inputs = {}
+    for name, xs in batches.items():
+        twin = next((other for other in inputs if batches[other][0] is xs[0]), None)
+        inputs[name] = inputs[twin] if twin else np.concatenate(xs)
+    return inputs
+
+
+class QuantizedLinear:
+    """A hook for `Encoder` and `Decoder`: every linear layer in one pair of formats.
+
+    weights: the quantised weights by layer; empty if they stay float.
+
+    Args:
+        model: its linear layers' weights are quantised here, once.
+        formats: as in `parse_operands`; "auto" chooses int or flint per tensor by error.
+        calibration: `linear_inputs` of calibration texts for static activation scales; None
+            searches a scale for every call (dynamic).
+
+    Raises:
+        FormatError: as `parse_operands`.
+    """
+
+    def __init__(self, model: Model, formats: str, calibration: Inputs | None) -> None:
+        self.operands = parse_operands(formats)
+        self.weights: dict[str, QuantizedTensor] = {}
+        if self.operands.weights != FLOAT:
+            self.weights = {
+                name: quantize_weights(weight, self.operands.weights)
+                for name, (weight, _) in model.linears.items()
+            }
+        self._weight_values: dict[str, Array] = {}
+        self._static: dict[str, QuantizedTensor] = {}
+        if calibration is not None and _is_calibrated(self.operands.activations):
+            self._static = _searched_once(calibration, self.operands.activations)
+        self._latest: _Input | None = None
+
+    def quantize_input(self, name: str, x: Array) -> QuantizedTensor:
+        """The activations x (tokens, K) of layer `name` as the array reads them."""
+        return self._input(name, x).quantized
+
+    def __call__(self, name: str, x: Array, weight: Array, bias: Array) -> Array:
+        return self._multiply(name, x, weight).values + bias
+
+    def _multiply(self, name: str, x: Array, weight: Array) -> "_Product":
+        if self._is_integer():
+            a, w = self._input(name, x).quantized, self.weights[name]
+            sums = integer_sums(a, w)
+            return _Product(scale_sums(sums.sums, a, w), int(np.count_nonzero(sums.overflow)))
+        if self.operands.activations != FLOAT:
+            x = self._input(name, x).values
+        if self.operands.weights != FLOAT:
+            if name not in self._weight_values:
+                self._weight_values[name] = self.weights[name].dequantize()
+            weight = self._weight_values[name]
+        return _Product(x @ weight.T, 0)
+
+    def _is_integer(self) -> bool:
+        return all(part.startswith((*_INTEGERS, _AUTO)) for part in self.operands)
+
+    def _input(self, name: str, x: Array) -> "_Input":
+        """Several layers in a row read the same array: it is quantised once."""
+        static = self._static.get(name)
+        latest = self._latest
+        if latest is None or latest.x is not x or latest.static is not static:
+            if static is None:
+                quantized = quantize(x, self.operands.activations)
+            else:
+                quantized = quantize(x, static.format, scale=static.scale)
+            self._latest = latest = _Input(x, static, quantized)
+        return latest
+
+
+def integer_sums(a: QuantizedTensor, w: QuantizedTensor) -> GemmSums:
+    """What the accumulators hold for a (tokens, K) and w (N, K): (tokens, N)."""
+    return gemm(get_format(a.format).decode(a.codes), get_format(w.format).decode(w.codes))
+
+
+def scale_sums(sums: NDArray[np.integer[Any]], a: QuantizedTensor, w: QuantizedTensor) -> Array:
+    """Sums to real numbers in float32: tokens share one scale, each output has its own."""
+    return (sums * (a.scale.astype(np.float64) * w.scale)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class LayerAccuracy:
+    """One linear layer in one pair of formats. Shares are of all pairs, 0 .. 1; SQNR in dB.
+
+    Activations are those that reach the layer in the quantised model, over all texts; the
+    output's SQNR compares x W^T of the quantised operands with that of the unquantised ones.
+    The formats are what "auto" chose; dynamic activations may name several, joined by "/".
+    An operand that stays float has an infinite SQNR.
+    overflows: sums that a signed 32-bit accumulator would have wrapped; 0 for formats that are
+        multiplied as floats.
+    """
+
+    name: str
+    weight_format: str
+    activation_format: str
+    weight_outlier_normal: float
+    weight_outlier_outlier: float
+    weight_sqnr_db: float
+    activation_outlier_normal: float
+    activation_outlier_outlier: float
+    activation_sqnr_db: float
+    output_sqnr_db: float
+    overflows: int
+
+
+class MeasuredLinear(QuantizedLinear):
+    """The same hook, adding up what each layer loses over all calls."""
+
+    def __init__(self, model: Model, formats: str, calibration: Inputs | None) -> None:
+        super().__init__(model, formats, calibration)
+        linears = model.linears
+        self._of_weights = {
+            name: quantization_stats(linears[name][0], self.weights[name])
+            if name in self.weights
+            else _LOSSLESS
+            for name in linears
+        }
+        self._totals = {name: _Totals() for name in linears}
+
+    def __call__(self, name: str, x: Array, weight: Array, bias: Array) -> Array:
+        product, totals = self._multiply(name, x, weight), self._totals[name]
+        stats, format = _LOSSLESS, FLOAT
+        if self.operands.activations != FLOAT:
+            input = self._input(name, x)
+            stats, format = input.stats, input.quantized.format
+        exact = x @ weight.T
+        totals.formats.add(format)
+        totals.pairs += x.size / 2
+        totals.outlier_normal += stats["outlier_normal"] * x.size / 2
+        totals.outlier_outlier += stats["outlier_outlier"] * x.size / 2
+        totals.input_signal += _energy(x)
+        totals.input_noise += stats["mse"] * x.size
+        totals.output_signal += _energy(exact)
+        totals.output_noise += _energy(product.values - exact)
+        totals.overflows += product.overflows
+        return product.values + bias
+
+    def layers(self) -> list[LayerAccuracy]:
+        """The measurements so far, in the order the layers run."""
+        return [
+            LayerAccuracy(
+                name=name,
+                weight_format=self.weights[name].format if name in self.weights else FLOAT,
+                activation_format="/".join(sorted(totals.formats)),
+                weight_outlier_normal=self._of_weights[name]["outlier_normal"],
+                weight_outlier_outlier=self._of_weights[name]["outlier_outlier"],
+                weight_sqnr_db=self._of_weights[name]["sqnr_db"],
+                activation_outlier_normal=totals.outlier_normal / totals.pairs,
+                activation_outlier_outlier=totals.outlier_outlier / totals.pairs,
+                activation_sqnr_db=_decibel(totals.input_signal, totals.input_noise),
+                output_sqnr_db=_decibel(totals.output_signal, totals.output_noise),
+                overflows=totals.overflows,
+            )
+            for name, totals in self._totals.items()
+        ]
+
+
+_LOSSLESS = {"outlier_normal": 0.0, "outlier_outlier": 0.0, "sqnr_db": float("inf"), "mse": 0.0}
+
+
+def _is_calibrated(name: str) -> bool:
+    return name != FLOAT and (name == _AUTO or not get_format(name).block_size)
+
+
+def _searched_once(calibration: Inputs, format: str) -> dict[str, QuantizedTensor]:
+    """Format and scale for every layer; the search is long, so an array shared is searched once."""
+    searched: dict[int, QuantizedTensor] = {}
+    for x in calibration.values():
+        if id(x) not in searched:
+            searched[id(x)] = quantize(x, format)
+    return {name: searched[id(x)] for name, x in calibration.items()}
+
+
+@dataclass(frozen=True)
+class _Product:
+    """x W^T (tokens, N) in float32, and how many of its sums overflowed."""
+
+    values: Array
+    overflows: int
+
+
+@dataclass(frozen=True)
+class _Input:
+    x: Array
+    static: QuantizedTensor | None
+    quantized: QuantizedTensor
+
+    @cached_property
+    def values(self) -> Array:
+        return self.quantized.dequantize()
+
+    @cached_property
+    def stats(self) -> dict[str, float]:
+        return quantization_stats(self.x, self.quantized)
+
+
+@dataclass
+class _Totals:
+    formats: set[str] = field(default_factory=set)
+    pairs: float = 0
+    outlier_normal: float = 0
+    outlier_outlier: float = 0
+    input_signal: float = 0
+    input_noise: float = 0
+    output_signal: float = 0
+    output_noise: float = 0
+    overflows: int = 0
+
+
+def _energy(x: Array) -> float:
+    return float(np.square(x, dtype=np.float64).sum())
+
+
+def _decibel(signal: float, noise: float) -> float:
+    return float(10 * np.log10(signal / noise)) if noise else float("inf")
