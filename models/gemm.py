@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["GemmSums", "gemm"]
+__all__ = ["MAX_ACC_BITS", "GemmSums", "gemm", "gemm_on_lanes"]
+
+MAX_ACC_BITS = 62
+"""The widest accumulator: four sums of 62 bits still add up in int64."""
 
 # A float64 sum of integers below this is exact, whatever the order of its terms.
 _EXACT = 1 << 53
@@ -20,21 +23,24 @@ class GemmSums:
     overflow: np.ndarray
 
 
-def gemm(a: np.ndarray, b: np.ndarray, acc_bits: int = 32) -> GemmSums:
-    """C = A B^T on decoded operands, as the array's accumulators hold it.
+def gemm(a: np.ndarray, b: np.ndarray, acc_bits: int = 32, step: int = 1) -> GemmSums:
+    """C = A B^T on decoded operands, as the accumulators hold it.
 
     Parameters
     ----------
     a, b: integer arrays, (M, K) and (N, K)
-        Decoded values (`integer << exponent`), of magnitude at most 2**15.
+        Decoded values (`integer << exponent`); no product needs more than 61 bits.
     acc_bits: int
-        Width of the signed accumulator, which wraps.
+        Width of the signed accumulator, which wraps; at most `MAX_ACC_BITS`.
+    step: int
+        So many products are summed exactly before they enter the accumulator: 1 in the array's
+        PEs.
 
     Returns
     -------
     GemmSums
-        `overflow[m, n]` tells that some partial sum, k ascending, left the accumulator's range
-        (DESIGN section 2; the flag is ours).
+        `overflow[m, n]` tells that some partial sum in the accumulator, k ascending, left its
+        range (DESIGN section 2; the flag is ours).
 
     Raises
     ------
@@ -51,9 +57,40 @@ def gemm(a: np.ndarray, b: np.ndarray, acc_bits: int = 32) -> GemmSums:
         # The accumulator first wraps where a partial sum first leaves its range.
         for m, n in np.argwhere(suspects):
             partial = np.cumsum(a[m].astype(np.int64) * b[n].astype(np.int64))
+            partial = np.append(partial[step - 1 :: step], partial[-1])
             overflow[m, n] = ((partial < -limit) | (partial >= limit)).any()
         sums = (sums + limit) % (2 * limit) - limit
     return GemmSums(sums, overflow)
+
+
+def gemm_on_lanes(a: np.ndarray, b: np.ndarray, acc_bits: int = 32) -> GemmSums:
+    """C = A B^T where an element is the sum of what its lanes hold, as the array computes it.
+
+    Every pair of lanes has a PE with an accumulator of its own; those of an element are added at
+    the end (OliVe, section 4.3).
+
+    Parameters
+    ----------
+    a, b: integer arrays, (M, lanes, K) and (N, lanes, K)
+        From `Format.lane_values`; one lane or two.
+    acc_bits: int
+        As in `gemm`.
+
+    Returns
+    -------
+    GemmSums
+        `overflow[m, n]` tells that some PE's accumulator wrapped or that their sum does not fit.
+    """
+    m, lanes_a, k = a.shape
+    n, lanes_b, _ = b.shape
+    limit = 1 << (acc_bits - 1)
+    if lanes_a * lanes_b == 1 or lanes_a * lanes_b * _peak(a, b) * k < limit:
+        return gemm(a.sum(axis=1), b.sum(axis=1), acc_bits)
+    parts = gemm(a.reshape(m * lanes_a, k), b.reshape(n * lanes_b, k), acc_bits)
+    sums = parts.sums.reshape(m, lanes_a, n, lanes_b).sum(axis=(1, 3))
+    overflow = parts.overflow.reshape(m, lanes_a, n, lanes_b).any(axis=(1, 3))
+    overflow |= (sums < -limit) | (sums >= limit)
+    return GemmSums((sums + limit) % (2 * limit) - limit, overflow)
 
 
 def _peak(a: np.ndarray, b: np.ndarray) -> int:
