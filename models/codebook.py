@@ -10,8 +10,8 @@ from oleaster.models.formats import CodebookFormat
 from oleaster.models.scale_search import QuantizeError, blocks, float32_scale
 
 _SAMPLE = 1 << 17  # pairs that the centroids are fitted to
-_FIRST = 1 << 13  # of them, those that k-means++ starts from: its memory is 256 times that
-_ITERATIONS = 25
+_FIRST = 1 << 12  # of them, those that k-means++ starts from: its memory is 256 times that
+_ITERATIONS = 15
 _SCALES = 8  # tried within an octave: entries have 3 to 4 bits after the leading one
 
 

@@ -123,6 +123,12 @@ class QuantizedTensor:
         """The codes, (..., K padded to even)."""
         return self.number_format.unpack(self.packed)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the codes and of all that is needed to read them."""
+        arrays = (self.packed, self.scale, self.block_exponents, self.codebook)
+        return sum(array.nbytes for array in arrays if array is not None)
+
     def dequantize(self) -> NDArray[np.float32]:
         """The values, float32 of `shape`.
 

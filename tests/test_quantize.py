@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+from format_tables import EXPECTED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,16 +19,15 @@ from oleaster.models.quantize import (
     search_scale,
 )
 
-# Magnitudes, written by hand: (normal, outlier).
-FLINT4 = [0, 1, 2, 3, 4, 6, 8, 16]
-E4M3 = [(8 + m) << (e + 4) for e in range(16) for m in range(8)][1:]
+
+def magnitudes(codes):
+    return sorted({abs(value) for value in codes.values()})
+
+
+# Magnitudes: (normal, outlier).
 GRIDS = {
-    "int4": (list(range(8)), []),
-    "int8": (list(range(128)), []),
-    "flint4": (FLINT4, []),
-    "ovp4-int": (list(range(8)), [12, 16, 24, 32, 48, 64, 96]),
-    "ovp4-flint": (FLINT4, [24, 32, 48, 64, 96, 128, 192]),
-    "ovp8": (list(range(128)), [value for value in E4M3 if value <= 2**15]),
+    name: (magnitudes(row.normal), magnitudes(row.outlier) if row.has_outliers else [])
+    for name, row in EXPECTED.items()
 }
 NAMES = list(GRIDS)
 
@@ -37,8 +37,12 @@ def brute_force(x, scale, name, rule):
     normal, outlier = GRIDS[name]
     grid = np.array(normal + outlier, float)
     magnitude = np.abs(x) / scale
-    # Of two grid values equally near, argmin over the reversed grid takes the larger.
-    place = len(grid) - 1 - np.abs(magnitude[..., None] - grid[::-1]).argmin(axis=-1)
+    # Of two grid values equally near, argmin takes the first. In the OCP's floats magnitudes have
+    # their place for a code.
+    first = np.arange(len(grid))[::-1]
+    if EXPECTED[name].tie == "even":
+        first = first[np.argsort(first % 2, kind="stable")]
+    place = first[np.abs(magnitude[..., None] - grid[first]).argmin(axis=-1)]
     stored = grid[place] * np.sign(x)
     is_outlier = place >= len(normal)
     left, right = is_outlier[:, 0::2], is_outlier[:, 1::2]
@@ -110,7 +114,7 @@ def test_every_candidate_has_the_error_of_brute_force(name, granularity, data):
 def test_ties_at_every_edge(name, rule):
     """Scales and values in eighths, so that values lie on midpoints and on the outlier border."""
     scales = np.arange(1, 89) / 8
-    top = {4: 400, 8: 3000}[FORMATS[name].code_bits]
+    top = {4: 400, 6: 800, 8: 3000}[FORMATS[name].code_bits]
     x = np.random.default_rng(0).integers(-top, top, (1, 3000)).astype(np.float32) / 8
     x[0, ::2] /= 8
     found = scale_search._squared_errors(x, 1, scales[None], FORMATS[name], rule)
@@ -154,7 +158,7 @@ def test_quantized_tensor_holds_the_encoders_codes(monkeypatch, name, granularit
     lead = shape[:-1] if granularity == "channel" else ()
     assert (q.format, q.shape, q.scale.shape) == (name, shape, lead)
     assert (q.scale.dtype, q.packed.dtype) == (np.float32, np.uint8)
-    assert q.packed.shape == (*shape[:-1], (shape[-1] + shape[-1] % 2) * fmt.code_bits // 8)
+    assert q.packed.shape == (*shape[:-1], fmt.packed_bytes(shape[-1] + shape[-1] % 2))
     scale = np.asarray(q.scale)[..., None] if lead else q.scale
     codes = fmt.encode(even(x).astype(np.float64) / scale.astype(np.float64))
     np.testing.assert_array_equal(q.codes, codes)

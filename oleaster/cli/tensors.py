@@ -8,7 +8,7 @@ import typer
 from oleaster import io
 from oleaster.cli.output import Json, print_facts, print_json, print_table
 from oleaster.models import quantize as quantizer
-from oleaster.models.formats import FORMATS, Format, Rule, get_format
+from oleaster.models.formats import FORMATS, CodebookFormat, Format, Rule, get_format
 from oleaster.models.scale_search import Granularity
 
 
@@ -34,11 +34,11 @@ def quantize(
     result: dict[str, Any] = {
         "format": q.format,
         "shape": list(q.shape),
-        "granularity": granularity,
+        "granularity": granularity if q.block_exponents is None else "block",
         "scale": low if q.scale.ndim == 0 else None,
         "scale_min": low,
         "scale_max": high,
-        "bytes": q.packed.nbytes + q.scale.nbytes,
+        "bytes": q.nbytes,
         **stats,
         "output": str(output),
     }
@@ -50,7 +50,7 @@ def quantize(
             "format": q.format,
             "shape": " x ".join(map(str, q.shape)),
             "scale": f"{low:.6g}" if low == high else f"{low:.6g} .. {high:.6g}",
-            "bytes (codes and scales)": result["bytes"],
+            "bytes (codes and scales)": q.nbytes,
             "pairs with one outlier": f"{100 * stats['outlier_normal']:.3f} %",
             "pairs with two outliers": f"{100 * stats['outlier_outlier']:.3f} %",
             "SQNR": f"{stats['sqnr_db']:.2f} dB",
@@ -87,11 +87,26 @@ def formats(
     if json:
         print_json({"format": _facts(fmt) | {"codes": [row._asdict() for row in rows]}})
         return
-    typer.echo(f"{name}: value = integer << exponent, in units of the scale\n")
+    typer.echo(f"{_heading(fmt)}\n")
     print_table(
         (">code", "bits", "role", ">exponent", ">integer", ">value"),
         [(row.code, row.bits, row.role, row.exponent, row.integer, row.value) for row in rows],
     )
+
+
+def _heading(fmt: Format) -> str:
+    value = "value = integer << exponent, in units of"
+    if isinstance(fmt, CodebookFormat):
+        return f"{fmt.name}, a byte of a table's entry: {value} the scale"
+    if fmt.block_size:
+        block = f"each {fmt.block_size} elements share 2^(E8M0 code - 127)"
+        return f"{fmt.name}: {value} {_unit(fmt)}; {block}"
+    own = f" (the OCP's unit is {_unit(fmt)})" if fmt.normal.unit_exponent else ""
+    return f"{fmt.name}: {value} the scale{own}"
+
+
+def _unit(fmt: Format) -> str:
+    return f"2^{fmt.normal.unit_exponent}"
 
 
 def _list_formats(json: bool) -> None:
@@ -99,26 +114,40 @@ def _list_formats(json: bool) -> None:
     if json:
         print_json({"formats": facts})
         return
-    border = "outlier_border"
+    columns = {
+        "name": "name",
+        "normal": "normal",
+        "outlier": "outlier",
+        ">bits a value": "bits_per_value",
+        ">block": "block_size",
+        ">lanes": "lanes",
+        ">largest normal": "max_normal",
+        ">outlier from": "outlier_border",
+        ">largest": "max_magnitude",
+    }
     print_table(
-        ("name", "normal", "outlier", ">code bits", ">largest normal", ">outlier from", ">largest"),
+        (*columns, ">unit"),
         [
-            (
-                *(fact[key] for key in ("name", "normal", "outlier", "code_bits", "max_normal")),
-                fact[border] if fact["outlier"] else None,
-                fact["max_magnitude"],
-            )
-            for fact in facts
+            (*(_cell(fact[key]) for key in columns.values()), _unit(fmt))
+            for fact, fmt in zip(facts, FORMATS.values(), strict=True)
         ],
     )
+
+
+def _cell(fact: Any) -> Any:
+    return None if fact in (0, float("inf")) else fact
 
 
 def _facts(fmt: Format) -> dict[str, Any]:
     return {
         "name": fmt.name,
         "normal": fmt.normal.name,
-        "outlier": fmt.outlier.name if fmt.has_outliers else None,
+        "outlier": fmt.outlier.name if fmt.outlier and fmt.has_outliers else None,
         "code_bits": fmt.code_bits,
+        "bits_per_value": fmt.bits_per_value,
+        "block_size": fmt.block_size,
+        "lanes": fmt.lanes,
+        "unit": 2.0**fmt.normal.unit_exponent,
         "exponent_bits": fmt.exponent_bits,
         "integer_bits": fmt.integer_bits,
         "max_normal": fmt.max_normal,
