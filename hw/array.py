@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth import Cat, Const, Module, Mux, Signal, Value
+from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import stream
+from amaranth.lib.data import View
 from amaranth.lib.wiring import In, Out
 
-from oleaster.hw.border import OperandBorder
+from oleaster.hw.border import TABLE_PORTS, OperandBorder, word_ports
 from oleaster.hw.emit import Unit, place
-from oleaster.hw.layouts import Lane, OperandWord, SumsWord
+from oleaster.hw.layouts import OperandWord, PairLayout, SumsWord
 from oleaster.hw.pe import PE, check_acc_bits
+from oleaster.models.lane import Lane, lanes_name
 
 __all__ = ["SystolicArray", "SystolicRow"]
 
@@ -50,11 +52,11 @@ class SystolicRow(Unit):
         super().__init__(
             {
                 "en": In(1),
-                "a": In(a.pair),
+                "a": In(PairLayout(a)),
                 "swap": In(1),
                 "swap_out": Out(1),
-                "b": In(b.pair.size * cols),
-                "b_out": Out(b.pair.size * cols),
+                "b": In(PairLayout(b).size * cols),
+                "b_out": Out(PairLayout(b).size * cols),
                 "sums": In(acc_bits * cols),
                 "sums_out": Out(acc_bits * cols),
                 "overflow": In(cols),
@@ -66,14 +68,14 @@ class SystolicRow(Unit):
     @property
     def module_name(self) -> str:
         suffix = f"_early{self.early}" if self.early else ""
-        lanes = f"a{self.lane_a.code_bits}b{self.lane_b.code_bits}"
+        lanes = lanes_name(self.lane_a, self.lane_b)
         return f"systolic_row_x{self.cols}_{lanes}_acc{self.acc_bits}{suffix}"
 
     @property
     def parameters(self) -> dict[str, Any]:
         return {
-            "code_bits_a": self.lane_a.code_bits,
-            "code_bits_b": self.lane_b.code_bits,
+            "formats_a": list(self.lane_a.formats),
+            "formats_b": list(self.lane_b.formats),
             "cols": self.cols,
             "acc_bits": self.acc_bits,
             "early": self.early,
@@ -97,7 +99,7 @@ class SystolicRow(Unit):
                 platform,
                 en=self.en,
                 a=a,
-                b=self.b.word_select(j, self.lane_b.pair.size),
+                b=self.b.word_select(j, PairLayout(self.lane_b).size),
                 swap=swap,
                 select=select,
                 sum_in=self.sums.word_select(j, self.acc_bits),
@@ -116,25 +118,29 @@ class SystolicRow(Unit):
 
 
 class SystolicArray(Unit):
-    """`rows x cols` PEs with OVP decoders on two borders (OliVe, section 4; timing is ours).
+    """`rows x cols` PEs with decoders on two borders (OliVe, section 4; timing is ours).
 
     A tile is a stream of operand words, two K elements each, that ends with `last`; A and B words
     are taken together, one pair of words every two cycles. `rows` words of sums leave for each
-    tile, row 0 first, `2 + cols` cycles after the tile's last element or, for a tile with
-    K < rows, when the one before has left. Tiles with K >= rows follow each other without a
-    bubble. A word that is not taken stalls the whole array; an operand that does not come lets
-    bubbles in, which change no sum.
+    tile, row 0 first, `2 + cols` cycles after the tile's last element (`3 + cols` with formats of
+    two lanes) or, for a tile with K < rows, when the one before has left. Tiles with K >= rows
+    follow each other without a bubble. A word that is not taken stalls the whole array; an operand
+    that does not come lets bubbles in, which change no sum.
+
+    Each tile has its own pair of formats. Elements of two lanes make four neighbouring PEs one of
+    8 bits, or two if only one operand has them; their sums are added where they leave: `rows / 2`
+    words if A has two lanes, sums in the even places if B has.
 
     Parameters
     ----------
     a, b: Lane
         Lanes of operand A (rows) and B (columns).
     rows, cols: int
-        At least 1.
+        At least 1; even where a format takes two lanes.
     acc_bits: int
         Width of the accumulators; must hold the largest product.
 
-    Raises ValueError for `rows`, `cols` or `acc_bits` that are too small.
+    Raises ValueError for `rows`, `cols` or `acc_bits` that cannot be.
 
     Members
     -------
@@ -146,21 +152,37 @@ class SystolicArray(Unit):
     overflow: Out(1)
         Sticky: a sum that left had wrapped.
     illegal: Out(1)
-        Sticky: a word held two identifiers in one pair, which decode to 0.
+        Sticky: a word held two identifiers in one pair, or NaN or infinity, which decode to 0.
     misaligned: Out(1)
         Sticky: `last` of the A and B words differed; that of A counts.
+    flushed: Out(1)
+        Sticky: a word had a block exponent below the base (lanes with MX formats only).
+    a_table_write, a_table_index, a_table_entry: In; likewise for b
+        Fill the codebook (lanes with one only): entry `index` of every lane at the clock edge.
     """
 
     def __init__(self, a: Lane, b: Lane, rows: int, cols: int, acc_bits: int = 32) -> None:
-        for name, value in (("rows", rows), ("cols", cols)):
+        for name, value, lane in (("rows", rows, a), ("cols", cols, b)):
             if value < 1:
                 raise ValueError(f"{name} is {value}; it must be at least 1")
+            if value % lane.group:
+                wide = ", ".join(fmt.name for fmt in lane.decoders if fmt.lanes == 2)
+                raise ValueError(
+                    f"{name} is {value}; it must be even, for an element of {wide} takes two lanes"
+                )
         check_acc_bits(a, b, acc_bits)
         self.lane_a = a
         self.lane_b = b
         self.rows = rows
         self.cols = cols
         self.acc_bits = acc_bits
+        self.has_blocks = a.has_blocks or b.has_blocks
+        tables = {
+            f"{name}_{port}": word_ports(lane, 1)[port]
+            for name, lane in (("a", a), ("b", b))
+            if lane.has_codebook
+            for port in TABLE_PORTS
+        }
         super().__init__(
             {
                 "a": In(stream.Signature(OperandWord(a, rows))),
@@ -170,19 +192,26 @@ class SystolicArray(Unit):
                 "overflow": Out(1),
                 "illegal": Out(1),
                 "misaligned": Out(1),
+                **({"flushed": Out(1)} if self.has_blocks else {}),
+                **tables,
             }
         )
 
     @property
+    def is_fusing(self) -> bool:
+        """Whether sums are added where they leave: some format takes two lanes."""
+        return max(self.lane_a.group, self.lane_b.group) == 2
+
+    @property
     def module_name(self) -> str:
-        lanes = f"a{self.lane_a.code_bits}b{self.lane_b.code_bits}"
+        lanes = lanes_name(self.lane_a, self.lane_b)
         return f"systolic_{self.rows}x{self.cols}_{lanes}_acc{self.acc_bits}"
 
     @property
     def parameters(self) -> dict[str, Any]:
         return {
-            "code_bits_a": self.lane_a.code_bits,
-            "code_bits_b": self.lane_b.code_bits,
+            "formats_a": list(self.lane_a.formats),
+            "formats_b": list(self.lane_b.formats),
             "rows": self.rows,
             "cols": self.cols,
             "acc_bits": self.acc_bits,
@@ -194,13 +223,18 @@ class SystolicArray(Unit):
         m.d.comb += en.eq(~self.sums.valid | self.sums.ready)
 
         issue_even, issue_odd, swap = self._sequence(m, en)
-        pairs, illegal = [], []
+        pairs, events = [], {"illegal": [], "flushed": []}
         for name, lane, lanes, port in (
             ("a", self.lane_a, self.rows, self.a),
             ("b", self.lane_b, self.cols, self.b),
         ):
+            inputs = {
+                field: getattr(self, f"{name}_{field}")
+                if field in TABLE_PORTS
+                else Value.cast(port.payload[field])
+                for field in word_ports(lane, lanes)
+            }
             border = OperandBorder(lane, lanes)
-            controls = {"flint": port.payload.flint} if lane.has_flint else {}
             place(
                 m,
                 f"border_{name}",
@@ -209,17 +243,26 @@ class SystolicArray(Unit):
                 en=en,
                 issue_even=issue_even,
                 issue_odd=issue_odd,
-                codes=port.payload.codes.as_value(),
-                **controls,
+                **inputs,
             )
             pairs.append(border.pairs)
-            illegal.append(border.illegal)
-        with m.If(en & issue_even & Cat(illegal).any()):
-            m.d.sync += self.illegal.eq(1)
+            events["illegal"].append(border.illegal)
+            if lane.has_blocks:
+                events["flushed"].append(border.flushed)
+        for event, sources in events.items():
+            if sources:
+                with m.If(en & issue_even & Cat(sources).any()):
+                    m.d.sync += getattr(self, event).eq(1)
 
-        self._drain(m, en, *self._grid(m, platform, en, swap, *pairs))
+        sums, overflow, drained, last = self._grid(m, platform, en, swap, *pairs)
+        if self.is_fusing:
+            modes = self._modes(m, en, issue_even)
+            sums, overflow, drained, last = self._fuse(m, en, modes, sums, overflow, drained)
+        self._drain(m, en, sums, overflow, drained, last)
         with m.If(self.clear):
             m.d.sync += [self.overflow.eq(0), self.illegal.eq(0), self.misaligned.eq(0)]
+            if self.has_blocks:
+                m.d.sync += self.flushed.eq(0)
         return m
 
     def _sequence(self, m: Module, en: Signal) -> tuple[Signal, Signal, Signal]:
@@ -255,12 +298,28 @@ class SystolicArray(Unit):
                 m.d.sync += self.misaligned.eq(1)
         return issue_even, issue_odd, swap
 
+    def _modes(self, m: Module, en: Signal, issue_even: Signal) -> Signal:
+        """Bits {B, A}: elements take two lanes, in the tile whose row 0 is on the drain bus."""
+        modes = Signal(2)
+        # As long as a swap's way to the right end of row 0.
+        travelling = Signal(2 * (self.cols + 1))
+        with m.If(en):
+            m.d.sync += travelling.eq(Cat(modes, travelling)[: len(travelling)])
+            with m.If(issue_even):
+                m.d.sync += modes.eq(
+                    Cat(
+                        _is_wide(lane, port.payload)
+                        for lane, port in ((self.lane_a, self.a), (self.lane_b, self.b))
+                    )
+                )
+        return travelling[-2:]
+
     def _grid(
         self, m: Module, platform: object, en: Signal, swap: Signal, a: Signal, b: Signal
     ) -> tuple[Signal, Signal, Signal, Signal]:
         """The rows: (sums and overflow of the row on the drain bus, drained, last)."""
         early = max(0, self.cols - self.rows)
-        width = self.lane_a.pair.size
+        width = PairLayout(self.lane_a).size
         sums = Const(0, self.acc_bits * self.cols)
         overflow = Const(0, self.cols)
         drained = []
@@ -299,6 +358,61 @@ class SystolicArray(Unit):
             overflow = Cat(*late_overflow, overflow[early:])
         return sums, overflow, Cat(drained).any(), drained[-1]
 
+    def _fuse(
+        self, m: Module, en: Signal, modes: Signal, sums: Value, overflow: Value, drained: Value
+    ) -> tuple[Value, Value, Value, Value]:
+        """Add the sums of PEs that make one of 8 bits; takes a cycle more."""
+        bits = self.acc_bits
+        row, row_overflow = Signal(bits * self.cols), Signal(self.cols)
+        leaving, index, next_index = Signal(), Signal(range(self.rows)), Signal(range(self.rows))
+        wide_a, wide_b = Signal(), Signal()
+        with m.If(en):
+            m.d.sync += [row.eq(sums), row_overflow.eq(overflow), leaving.eq(drained)]
+            with m.If(drained):
+                m.d.sync += [
+                    index.eq(next_index),
+                    next_index.eq(Mux(next_index == self.rows - 1, 0, next_index + 1)),
+                ]
+                with m.If(next_index == 0):
+                    m.d.sync += Cat(wide_a, wide_b).eq(modes)
+
+        fused, wrapped = [], []
+        for j in range(self.cols):
+            pair = Signal(signed(bits + 1), name=f"pair{j}")
+            pair_overflow = Signal(name=f"pair_overflow{j}")
+            own = row.word_select(j, bits).as_signed()
+            if self.lane_b.group == 1:
+                m.d.comb += [pair.eq(own), pair_overflow.eq(row_overflow[j])]
+            elif j % 2:
+                m.d.comb += [
+                    pair.eq(Mux(wide_b, 0, own)),
+                    pair_overflow.eq(row_overflow[j] & ~wide_b),
+                ]
+            else:
+                other = row.word_select(j + 1, bits).as_signed()
+                m.d.comb += [
+                    pair.eq(own + Mux(wide_b, other, 0)),
+                    pair_overflow.eq(row_overflow[j] | (row_overflow[j + 1] & wide_b)),
+                ]
+            # Row 2i waits here for row 2i + 1.
+            held, held_overflow = (
+                Signal(signed(bits + 1), name=f"held{j}"),
+                Signal(name=f"held_overflow{j}"),
+            )
+            total = Signal(signed(bits + 2), name=f"total{j}")
+            with m.If(en):
+                m.d.sync += [held.eq(pair), held_overflow.eq(pair_overflow)]
+            m.d.comb += total.eq(pair + Mux(wide_a, held, 0))
+            fused.append(total[:bits])
+            outside = (total[bits - 1 :] != 0) & ~total[bits - 1 :].all()
+            wrapped.append(pair_overflow | (held_overflow & wide_a) | outside)
+        return (
+            Cat(fused),
+            Cat(wrapped),
+            leaving & (index[0] | ~wide_a),
+            index == self.rows - 1,
+        )
+
     def _drain(
         self, m: Module, en: Signal, sums: Signal, overflow: Signal, drained: Signal, last: Signal
     ) -> None:
@@ -311,3 +425,11 @@ class SystolicArray(Unit):
             ]
         with m.If(self.sums.valid & self.sums.ready & self.sums.payload.overflow.any()):
             m.d.sync += self.overflow.eq(1)
+
+
+def _is_wide(lane: Lane, word: View) -> Value:
+    """Elements of this operand word take two lanes."""
+    wide = [place for place, fmt in enumerate(lane.decoders) if fmt.lanes == 2]
+    if not lane.select_bits:
+        return Const(len(wide), 1)
+    return Cat(word.format == place for place in wide).any() if wide else Const(0, 1)

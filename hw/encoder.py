@@ -8,7 +8,6 @@ from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib.wiring import In, Out
 
 from oleaster.hw.emit import Unit
-from oleaster.hw.layouts import Lane
 
 __all__ = ["OVPEncoder"]
 
@@ -23,8 +22,8 @@ class OVPEncoder(Unit):
 
     Parameters
     ----------
-    lane: Lane
-        Width of the codes.
+    code_bits: int
+        Width of the codes, 4 or 8.
     value_bits: int
         Width of each input; beyond the largest outlier the encoder saturates.
 
@@ -33,38 +32,39 @@ class OVPEncoder(Unit):
     even, odd: In(signed(value_bits))
         Elements 2i and 2i + 1.
     flint: In(1)
-        Normal type is flint4 (4-bit lanes only).
+        Normal type is flint4 (4 bits only).
     pair: Out(2 * code_bits)
         Element 2i in the low half.
     """
 
-    def __init__(self, lane: Lane, value_bits: int | None = None) -> None:
-        self.lane = lane
-        self.value_bits = value_bits if value_bits is not None else 4 * lane.code_bits
-        if self.value_bits < lane.code_bits:
-            raise ValueError(f"value_bits is {value_bits!r}; it must be at least {lane.code_bits}")
+    def __init__(self, code_bits: int, value_bits: int | None = None) -> None:
+        self.code_bits = code_bits
+        self.has_flint = code_bits == 4
+        self.value_bits = value_bits if value_bits is not None else 4 * code_bits
+        if self.value_bits < code_bits:
+            raise ValueError(f"value_bits is {value_bits!r}; it must be at least {code_bits}")
         ports = {"even": In(signed(self.value_bits)), "odd": In(signed(self.value_bits))}
-        if lane.has_flint:
+        if self.has_flint:
             ports["flint"] = In(1)
-        super().__init__({**ports, "pair": Out(2 * lane.code_bits)})
+        super().__init__({**ports, "pair": Out(2 * code_bits)})
 
     @property
     def module_name(self) -> str:
-        return f"ovp_encoder{self.lane.code_bits}_v{self.value_bits}"
+        return f"ovp_encoder{self.code_bits}_v{self.value_bits}"
 
     @property
     def parameters(self) -> dict[str, Any]:
-        return {"code_bits": self.lane.code_bits, "value_bits": self.value_bits}
+        return {"code_bits": self.code_bits, "value_bits": self.value_bits}
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        bits = self.lane.code_bits
+        bits = self.code_bits
         magnitudes, outliers, normals = [], [], []
         for name, value in (("even", self.even), ("odd", self.odd)):
             magnitude = Signal(self.value_bits, name=f"{name}_magnitude")
             is_outlier = Signal(name=f"{name}_is_outlier")
             m.d.comb += magnitude.eq(Mux(value < 0, -value, value))
-            if self.lane.has_flint:
+            if self.has_flint:
                 m.d.comb += is_outlier.eq(magnitude >= Mux(self.flint, 20, 10))
             else:
                 m.d.comb += is_outlier.eq(magnitude >= 136)
@@ -93,13 +93,13 @@ class OVPEncoder(Unit):
         return m
 
     def _normal(self, m: Module, name: str, sign: Value, magnitude: Value) -> Signal:
-        bits = self.lane.code_bits
+        bits = self.code_bits
         largest = (1 << (bits - 1)) - 1
         clamped = Signal(bits - 1, name=f"{name}_clamped")
         m.d.comb += clamped.eq(Mux(magnitude > largest, largest, magnitude))
         code = Signal(bits, name=f"{name}_normal")
         m.d.comb += code.eq(Mux(sign, -clamped, clamped))
-        if self.lane.has_flint:
+        if self.has_flint:
             flint = Signal(3, name=f"{name}_flint")
             with m.If(magnitude >= 12):
                 m.d.comb += flint.eq(0b100)  # 16
@@ -118,8 +118,8 @@ class OVPEncoder(Unit):
 
     def _abfloat(self, m: Module, magnitude: Value) -> Signal:
         """Magnitude code of the nearest abfloat value, ties to the larger one, saturated."""
-        code = Signal(self.lane.code_bits - 1, name="outlier_code")
-        if self.lane.has_flint:
+        code = Signal(self.code_bits - 1, name="outlier_code")
+        if self.has_flint:
             # Grid of bias 2: 12 16 24 32 48 64 96; that of bias 3 is twice as large.
             scaled = Signal(self.value_bits)
             m.d.comb += scaled.eq(Mux(self.flint, magnitude >> 1, magnitude))

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,8 +12,8 @@ from oleaster.hw.array import SystolicArray
 from oleaster.hw.decoder import OVPDecoder
 from oleaster.hw.emit import Unit, write_design
 from oleaster.hw.encoder import OVPEncoder
-from oleaster.hw.layouts import Lane
 from oleaster.hw.pe import PE
+from oleaster.models.lane import Lane
 
 __all__ = [
     "REFERENCE_DESIGNS",
@@ -37,16 +37,24 @@ class Parameter:
 
 
 @dataclass(frozen=True)
+class Formats:
+    """The formats that an operand's lanes read: names with commas between, or the name of a set."""
+
+    default: str
+    description: str
+
+
+@dataclass(frozen=True)
 class UnitSpec:
     """A unit of the library: what it is, its parameters by name, and how to build it."""
 
     description: str
-    parameters: dict[str, Parameter]
+    parameters: dict[str, Parameter | Formats]
     build: Callable[..., Unit]
 
 
-def _code_bits(operand: str) -> Parameter:
-    return Parameter(4, 4, 8, f"width of one code of operand {operand}, in bits", choices=(4, 8))
+def _formats(operand: str) -> Formats:
+    return Formats("olive", f"formats that operand {operand} may have, by name or as a set")
 
 
 _WIDEST_SUM = 64  # bits: an integer of the host
@@ -54,8 +62,8 @@ _WIDEST_VALUE = 54  # bits: `Format.encode`, the encoders' model, computes in fl
 _LARGEST_SIDE = 256  # of an array: four times the paper's 64
 
 _ARITHMETIC = {
-    "code_bits_a": _code_bits("A"),
-    "code_bits_b": _code_bits("B"),
+    "formats_a": _formats("A"),
+    "formats_b": _formats("B"),
     "acc_bits": Parameter(
         32, 2, _WIDEST_SUM, "width of the accumulators; must hold the largest product"
     ),
@@ -72,28 +80,28 @@ UNITS: dict[str, UnitSpec] = {
     "ovp-decoder4": UnitSpec(
         "two 4-bit codes to two exponent-integer pairs (int4, flint4, ovp4-int, ovp4-flint)",
         {},
-        lambda: OVPDecoder(Lane(4)),
+        lambda: OVPDecoder(4),
     ),
     "ovp-decoder8": UnitSpec(
         "two 8-bit codes to two exponent-integer pairs (int8, ovp8)",
         {},
-        lambda: OVPDecoder(Lane(8)),
+        lambda: OVPDecoder(8),
     ),
     "ovp-encoder4": UnitSpec(
         "two integers to one outlier-victim pair of 4-bit codes (ovp4-int, ovp4-flint)",
         {"value_bits": _encoder_bits(4)},
-        lambda value_bits: OVPEncoder(Lane(4), value_bits),
+        lambda value_bits: OVPEncoder(4, value_bits),
     ),
     "ovp-encoder8": UnitSpec(
         "two integers to one outlier-victim pair of 8-bit codes (ovp8)",
         {"value_bits": _encoder_bits(8)},
-        lambda value_bits: OVPEncoder(Lane(8), value_bits),
+        lambda value_bits: OVPEncoder(8, value_bits),
     ),
     "pe": UnitSpec(
         "processing element: multiplies, shifts and accumulates exponent-integer pairs",
         _ARITHMETIC,
-        lambda code_bits_a, code_bits_b, acc_bits: PE(
-            Lane(code_bits_a), Lane(code_bits_b), acc_bits
+        lambda formats_a, formats_b, acc_bits: PE(
+            Lane.named(formats_a), Lane.named(formats_b), acc_bits
         ),
     ),
     "systolic": UnitSpec(
@@ -103,18 +111,18 @@ UNITS: dict[str, UnitSpec] = {
             "cols": Parameter(16, 1, _LARGEST_SIDE, "columns of PEs: lanes of operand B"),
             **_ARITHMETIC,
         },
-        lambda rows, cols, code_bits_a, code_bits_b, acc_bits: SystolicArray(
-            Lane(code_bits_a), Lane(code_bits_b), rows, cols, acc_bits
+        lambda rows, cols, formats_a, formats_b, acc_bits: SystolicArray(
+            Lane.named(formats_a), Lane.named(formats_b), rows, cols, acc_bits
         ),
     ),
 }
 
 
-def build_unit(name: str, **parameters: int) -> Unit:
+def build_unit(name: str, **parameters: int | str) -> Unit:
     """The unit called `name`; parameters that are not given have their defaults.
 
     Raises ValueError, with one sentence that says what would have been right, for an unknown
-    unit or parameter, a value that is not an integer or out of range, and an accumulator that
+    unit, parameter or format, a value of the wrong type or out of range, and an accumulator that
     cannot hold the largest product.
     """
     if name not in UNITS:
@@ -128,7 +136,11 @@ def build_unit(name: str, **parameters: int) -> Unit:
     return spec.build(**{**defaults, **parameters})
 
 
-def _check(name: str, value: object, parameter: Parameter) -> None:
+def _check(name: str, value: object, parameter: Parameter | Formats) -> None:
+    if isinstance(parameter, Formats):
+        if not isinstance(value, str):
+            raise ValueError(f"{name} is {value!r}; it must name formats, as {parameter.default!r}")
+        return
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError(f"{name} is {value!r}; it must be an integer")
     if parameter.choices and value not in parameter.choices:
@@ -141,19 +153,19 @@ def _check(name: str, value: object, parameter: Parameter) -> None:
         raise ValueError(f"{name} is {value}; it must be at most {parameter.maximum}")
 
 
-def _nearest(name: str, known: dict[str, UnitSpec] | dict[str, Parameter]) -> str:
+def _nearest(name: str, known: Mapping[str, object]) -> str:
     near = get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"{hint} (known: {', '.join(known) or 'none'})"
 
 
-REFERENCE_DESIGNS: tuple[tuple[str, dict[str, int]], ...] = (
+REFERENCE_DESIGNS: tuple[tuple[str, dict[str, int | str]], ...] = (
     ("ovp-decoder4", {}),
     ("ovp-decoder8", {}),
     ("ovp-encoder4", {}),
     ("ovp-encoder8", {}),
     ("pe", {}),
-    ("pe", {"code_bits_a": 8, "code_bits_b": 8}),
+    ("pe", {"formats_a": "olive4", "formats_b": "olive4"}),
     ("systolic", {"rows": 4, "cols": 4}),
     ("systolic", {"rows": 8, "cols": 8}),
 )

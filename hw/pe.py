@@ -8,7 +8,8 @@ from amaranth import Module, Mux, Signal, signed
 from amaranth.lib.wiring import In, Out
 
 from oleaster.hw.emit import Unit
-from oleaster.hw.layouts import Lane
+from oleaster.hw.layouts import PairLayout
+from oleaster.models.lane import Lane, lane_peak, lanes_name
 
 __all__ = ["PE", "check_acc_bits"]
 
@@ -17,9 +18,10 @@ def check_acc_bits(a: Lane, b: Lane, acc_bits: int) -> None:
     """ValueError unless a signed accumulator of `acc_bits` holds the largest single product."""
     needed = (a.max_magnitude * b.max_magnitude).bit_length() + 1
     if acc_bits < needed:
+        widest = [max(lane.decoders, key=lane_peak).name for lane in (a, b)]
         raise ValueError(
-            f"acc_bits is {acc_bits}; the largest product of {a.code_bits}-bit and "
-            f"{b.code_bits}-bit operands needs at least {needed}"
+            f"acc_bits is {acc_bits}; the largest product, of {widest[0]} and {widest[1]}, needs "
+            f"at least {needed}"
         )
 
 
@@ -65,11 +67,11 @@ class PE(Unit):
         super().__init__(
             {
                 "en": In(1),
-                "a": In(a.pair),
-                "b": In(b.pair),
+                "a": In(PairLayout(a)),
+                "b": In(PairLayout(b)),
                 "swap": In(1),
-                "a_out": Out(a.pair),
-                "b_out": Out(b.pair),
+                "a_out": Out(PairLayout(a)),
+                "b_out": Out(PairLayout(b)),
                 "swap_out": Out(1),
                 "select": In(1),
                 "sum_in": In(acc_bits),
@@ -81,13 +83,13 @@ class PE(Unit):
 
     @property
     def module_name(self) -> str:
-        return f"pe_a{self.lane_a.code_bits}b{self.lane_b.code_bits}_acc{self.acc_bits}"
+        return f"pe_{lanes_name(self.lane_a, self.lane_b)}_acc{self.acc_bits}"
 
     @property
     def parameters(self) -> dict[str, Any]:
         return {
-            "code_bits_a": self.lane_a.code_bits,
-            "code_bits_b": self.lane_b.code_bits,
+            "formats_a": list(self.lane_a.formats),
+            "formats_b": list(self.lane_b.formats),
             "acc_bits": self.acc_bits,
         }
 

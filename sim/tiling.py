@@ -1,7 +1,8 @@
 """How a GEMM is cut into tiles and streamed: the same for the cycle model and the RTL.
 
-C = A B^T with A (M, K) and B (N, K). A tile is `rows` rows of A against `cols` rows of B over the
-whole of K; for each tile of A all tiles of B follow. Missing rows are zero, K is padded to even.
+C = A B^T with A (M, K) and B (N, K). A tile is as many rows of A as fit the array's rows against as
+many rows of B as fit its columns, over the whole of K; for each tile of A all tiles of B follow.
+Missing rows are zero, K is padded to even.
 """
 
 from __future__ import annotations
@@ -10,26 +11,43 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Tiling", "assemble_sums", "lanes_of_words", "operand_words", "stream_order"]
+__all__ = ["Tiling", "assemble_sums", "stream_order"]
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """Tiles of one GEMM on an array of `rows x cols` PEs."""
+    """Tiles of one GEMM on an array of `rows x cols` PEs.
+
+    lanes_a, lanes_b: lanes that one element takes, 1 or 2 (`Format.lanes`).
+    is_fusing: the array can read formats of two lanes, so that its sums leave a cycle later.
+    """
 
     m: int
     k: int
     n: int
     rows: int
     cols: int
+    lanes_a: int = 1
+    lanes_b: int = 1
+    is_fusing: bool = False
+
+    @property
+    def tile_rows(self) -> int:
+        """Rows of A, and words of sums, in a tile."""
+        return self.rows // self.lanes_a
+
+    @property
+    def tile_cols(self) -> int:
+        """Rows of B in a tile."""
+        return self.cols // self.lanes_b
 
     @property
     def tiles_a(self) -> int:
-        return -(-self.m // self.rows)
+        return -(-self.m // self.tile_rows)
 
     @property
     def tiles_b(self) -> int:
-        return -(-self.n // self.cols)
+        return -(-self.n // self.tile_cols)
 
     @property
     def tiles(self) -> int:
@@ -40,49 +58,22 @@ class Tiling:
         """Operand words (two K elements) of one tile."""
         return (self.k + 1) // 2
 
-
-def operand_words(packed: np.ndarray, lanes: int, code_bits: int) -> np.ndarray:
-    """The words of one operand, each tile once.
-
-    Parameters
-    ----------
-    packed: uint8 (L, bytes)
-        Packed codes of the operand's rows, an even number of codes each.
-    lanes: int
-        Rows of the operand that one tile takes.
-    code_bits: int
-
-    Returns
-    -------
-    uint8 (tiles, words, lanes * code_bits // 4)
-        Byte order of the `codes` field: lane 0 first.
-    """
-    pair_bytes = code_bits // 4
-    rows, size = packed.shape
-    tiles = -(-rows // lanes)
-    padded = np.zeros((tiles * lanes, size), np.uint8)
-    padded[:rows] = packed
-    by_lane = padded.reshape(tiles, lanes, size // pair_bytes, pair_bytes)
-    return by_lane.transpose(0, 2, 1, 3).reshape(tiles, size // pair_bytes, lanes * pair_bytes)
-
-
-def lanes_of_words(words: np.ndarray, lanes: int) -> np.ndarray:
-    """The inverse of `operand_words`: (tiles * lanes, bytes), with the rows that were missing."""
-    tiles, count, size = words.shape
-    by_word = words.reshape(tiles, count, lanes, size // lanes)
-    return by_word.transpose(0, 2, 1, 3).reshape(tiles * lanes, count * (size // lanes))
+    @property
+    def macs(self) -> int:
+        """Multiplications of the PEs that the GEMM asks for."""
+        return self.m * self.lanes_a * self.k * self.n * self.lanes_b
 
 
 def stream_order(full: np.ndarray, tiling: Tiling) -> np.ndarray:
-    """(tiles_a * rows, tiles_b * cols) -> (tiles, rows, cols) in streaming order."""
-    grid = full.reshape(tiling.tiles_a, tiling.rows, tiling.tiles_b, tiling.cols)
-    return grid.transpose(0, 2, 1, 3).reshape(tiling.tiles, tiling.rows, tiling.cols)
+    """(tiles_a * tile_rows, tiles_b * tile_cols) -> (tiles, tile_rows, tile_cols), as streamed."""
+    height, width = tiling.tile_rows, tiling.tile_cols
+    grid = full.reshape(tiling.tiles_a, height, tiling.tiles_b, width)
+    return grid.transpose(0, 2, 1, 3).reshape(tiling.tiles, height, width)
 
 
 def assemble_sums(tiles: np.ndarray, tiling: Tiling) -> np.ndarray:
-    """(tiles_a * tiles_b, rows, cols) sums in streaming order -> (M, N)."""
-    grid = tiles.reshape(tiling.tiles_a, tiling.tiles_b, tiling.rows, tiling.cols)
-    full = grid.transpose(0, 2, 1, 3).reshape(
-        tiling.tiles_a * tiling.rows, tiling.tiles_b * tiling.cols
-    )
+    """(tiles, tile_rows, tile_cols) sums in streaming order -> (M, N)."""
+    height, width = tiling.tile_rows, tiling.tile_cols
+    grid = tiles.reshape(tiling.tiles_a, tiling.tiles_b, height, width)
+    full = grid.transpose(0, 2, 1, 3).reshape(tiling.tiles_a * height, tiling.tiles_b * width)
     return full[: tiling.m, : tiling.n]

@@ -13,7 +13,7 @@ from oleaster.config import load_unit
 
 if TYPE_CHECKING:
     from oleaster.hw.emit import Unit
-    from oleaster.hw.library import Parameter
+    from oleaster.hw.library import Formats, Parameter
 
 # Amaranth takes longer to import than most verbs take to run, so verbs import it themselves.
 
@@ -117,7 +117,9 @@ def cosim(
         raise typer.Exit(1)
 
 
-def _values(parameter: "Parameter") -> str:
+def _values(parameter: "Parameter | Formats") -> str:
+    if isinstance(parameter.default, str):
+        return "names, or a set"
     if parameter.choices:
         return " or ".join(map(str, parameter.choices))
     return f"{parameter.minimum} to {parameter.maximum}"
@@ -132,13 +134,17 @@ def _emit(unit: "Unit", folder: Path) -> list[Path]:
         return write_design(unit, folder)
 
 
-def _overrides(rows: int | None, cols: int | None, settings: list[str] | None) -> dict[str, int]:
+def _overrides(
+    rows: int | None, cols: int | None, settings: list[str] | None
+) -> dict[str, int | str]:
     given = {"rows": rows, "cols": cols}
-    overrides = {name: value for name, value in given.items() if value is not None}
+    overrides: dict[str, int | str] = {k: v for k, v in given.items() if v is not None}
     for setting in settings or ():
-        name, _, value = setting.partition("=")
-        try:
-            overrides[name.strip().replace("-", "_")] = int(value)
-        except ValueError:
-            raise CommandError(f"--set {setting}: expected NAME=INTEGER, as rows=8") from None
+        name, equals, value = setting.partition("=")
+        if not equals or not value.strip():
+            raise CommandError(
+                f"--set {setting}: expected NAME=VALUE, as rows=8 or formats_a=ovp4-int,int8"
+            )
+        number = value.strip().removeprefix("-").isdecimal()
+        overrides[name.strip().replace("-", "_")] = int(value) if number else value.strip()
     return overrides

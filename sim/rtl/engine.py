@@ -11,6 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from oleaster.models.formats import CodebookFormat
+from oleaster.models.lane import Lane
+from oleaster.sim.operand import Operand, operand_words
 from oleaster.sim.rtl.build import build_native
 from oleaster.sim.rtl.toolchain import ToolError
 from oleaster.sim.systolic import Gaps
@@ -18,10 +21,11 @@ from oleaster.sim.tiling import Tiling, assemble_sums
 
 __all__ = [
     "HARNESS",
+    "ArraySimulator",
     "RtlRun",
     "build_array",
     "harness_arguments",
-    "harness_parameters",
+    "harness_build",
     "read_sums",
     "run_array",
     "write_gaps",
@@ -47,47 +51,94 @@ class RtlRun:
     trace: np.ndarray | None
 
 
-def build_array(verilog: Path, manifest: Path) -> Path:
+@dataclass(frozen=True)
+class ArraySimulator:
+    """A simulator that `build_array` made, and what it must know of its array."""
+
+    executable: Path
+    rows: int
+    cols: int
+    lane_a: Lane
+    lane_b: Lane
+    acc_bits: int
+
+    @property
+    def is_fusing(self) -> bool:
+        """PEs can be fused: some format takes two lanes."""
+        return max(self.lane_a.group, self.lane_b.group) == 2
+
+    def tiling(self, a: Operand, b: Operand) -> Tiling:
+        """The tiles of C = A B^T on this array."""
+        return Tiling(
+            len(a.codes),
+            a.codes.shape[1],
+            len(b.codes),
+            self.rows,
+            self.cols,
+            a.format.lanes,
+            b.format.lanes,
+            self.is_fusing,
+        )
+
+
+def build_array(verilog: Path, manifest: Path) -> ArraySimulator:
     """The simulator of the array in `verilog`; takes seconds the first time."""
-    parameters = harness_parameters(manifest)
-    return build_native(
+    of = json.loads(manifest.read_text())["parameters"]
+    lane_a, lane_b = (Lane(tuple(of[f"formats_{side}"])) for side in "ab")
+    parameters, defines = harness_build(verilog, manifest)
+    executable = build_native(
         [HARNESS, verilog],
         HARNESS.with_name("native_main.cpp"),
         top="gemm_harness",
-        arguments=[f"-DDUT={verilog.stem}", *(f"-G{k}={v}" for k, v in parameters.items())],
+        arguments=[
+            *(f"-D{name}={value}" for name, value in defines.items()),
+            *(f"-G{name}={value}" for name, value in parameters.items()),
+        ],
     )
+    return ArraySimulator(executable, of["rows"], of["cols"], lane_a, lane_b, of["acc_bits"])
 
 
-def harness_parameters(manifest: Path) -> dict[str, int]:
-    """The Verilog parameters of gemm_harness for the array that `manifest` describes."""
-    names = ("rows", "cols", "code_bits_a", "code_bits_b", "acc_bits")
-    parameters = json.loads(manifest.read_text())["parameters"]
-    return {name.upper(): parameters[name] for name in names}
+def harness_build(verilog: Path, manifest: Path) -> tuple[dict[str, int], dict[str, str]]:
+    """Verilog parameters and defines of gemm_harness for the array that `manifest` describes."""
+    of = json.loads(manifest.read_text())["parameters"]
+    parameters = {"COLS": of["cols"], "ACC_BITS": of["acc_bits"]}
+    defines = {"DUT": verilog.stem}
+    for side, lanes in (("A", of["rows"]), ("B", of["cols"])):
+        lane = Lane(tuple(of[f"formats_{side.lower()}"]))
+        parameters[f"WORD_BITS_{side}"] = lane.word_bits(lanes)
+        parameters[f"FORMAT_BITS_{side}"] = lane.select_bits
+        if lane.has_codebook:
+            defines[f"TABLE_{side}"] = "1"
+        if lane.has_blocks:
+            defines["FLUSHED"] = "1"
+    return parameters, defines
 
 
 def harness_arguments(
-    folder: Path,
-    tiling: Tiling,
-    words_a: np.ndarray,
-    words_b: np.ndarray,
-    *,
-    flint: tuple[bool, bool],
-    gaps: Gaps | None,
+    folder: Path, array: ArraySimulator, a: Operand, b: Operand, gaps: Gaps | None
 ) -> list[str]:
     """Write the harness's input files to `folder` and return its plusargs."""
-    for name, words in (("a", words_a), ("b", words_b)):
-        # $fread takes the first byte as the most significant one.
-        (folder / f"{name}.bin").write_bytes(words[..., ::-1].tobytes())
-    arguments = {
-        "a": folder / "a.bin",
-        "b": folder / "b.bin",
+    tiling = array.tiling(a, b)
+    arguments: dict[str, object] = {
         "sums": folder / "sums.bin",
         "tiles_a": tiling.tiles_a,
         "tiles_b": tiling.tiles_b,
+        "tile_rows": tiling.tile_rows,
         "words": tiling.words,
-        "flint_a": int(flint[0]),
-        "flint_b": int(flint[1]),
     }
+    for side, operand, lane, lanes in (
+        ("a", a, array.lane_a, array.rows),
+        ("b", b, array.lane_b, array.cols),
+    ):
+        words = operand_words(operand, lane, lanes)
+        # $fread takes the first byte as the most significant one.
+        (folder / f"{side}.bin").write_bytes(words[..., ::-1].tobytes())
+        arguments[side] = folder / f"{side}.bin"
+        arguments[f"format_{side}"] = lane.select[operand.format.name]
+        if isinstance(operand.format, CodebookFormat) and operand.format.entries is not None:
+            table = operand.format.entries.astype(int) @ (1, 256)
+            (folder / f"table_{side}.hex").write_text("\n".join(f"{entry:x}" for entry in table))
+            arguments[f"table_{side}"] = folder / f"table_{side}.hex"
     if gaps is not None:
         arguments["gaps"] = write_gaps(folder / "gaps.hex", gaps)
     return [f"+{name}={value}" for name, value in arguments.items()]
@@ -108,7 +159,7 @@ def read_sums(path: Path, tiling: Tiling, acc_bits: int) -> tuple[np.ndarray, np
     cols = tiling.cols
     word_bytes = -(-((acc_bits + 1) * cols + 1) // 32) * 4
     raw = np.fromfile(path, np.uint8)
-    if raw.size != tiling.tiles * tiling.rows * word_bytes:
+    if raw.size != tiling.tiles * tiling.tile_rows * word_bytes:
         raise ToolError(f"the simulation wrote {raw.size} bytes of sums instead of all")
     raw = raw.reshape(-1, word_bytes)
     if acc_bits == 32:
@@ -121,37 +172,38 @@ def read_sums(path: Path, tiling: Tiling, acc_bits: int) -> tuple[np.ndarray, np
         weights[-1] = -weights[-1]
         sums = fields @ weights
         bits = every[:, acc_bits * cols : (acc_bits + 1) * cols + 1]
-    last = bits[:, cols].astype(bool).reshape(tiling.tiles, tiling.rows)
+    last = bits[:, cols].astype(bool).reshape(tiling.tiles, tiling.tile_rows)
     if last[:, :-1].any() or not last[:, -1].all():
         raise ToolError("the array marked the wrong rows as the last of their tiles")
-    shape = (tiling.tiles, tiling.rows, cols)
+    overflow = bits[:, :cols].astype(bool)
+    # Between sums of elements of two lanes there are places without one.
+    for lane in range(1, tiling.lanes_b):
+        if sums[:, lane :: tiling.lanes_b].any() or overflow[:, lane :: tiling.lanes_b].any():
+            raise ToolError("the array left something in the places between its sums")
+    used = tiling.tile_cols * tiling.lanes_b
+    shape = (tiling.tiles, tiling.tile_rows, tiling.tile_cols)
     return (
-        assemble_sums(sums.reshape(shape), tiling),
-        assemble_sums(bits[:, :cols].astype(bool).reshape(shape), tiling),
+        assemble_sums(sums[:, : used : tiling.lanes_b].reshape(shape), tiling),
+        assemble_sums(overflow[:, : used : tiling.lanes_b].reshape(shape), tiling),
     )
 
 
 def run_array(
-    executable: Path,
-    tiling: Tiling,
-    words_a: np.ndarray,
-    words_b: np.ndarray,
+    array: ArraySimulator,
+    a: Operand,
+    b: Operand,
     *,
-    acc_bits: int = 32,
-    flint: tuple[bool, bool] = (False, False),
     gaps: Gaps | None = None,
     trace: bool = False,
     expected_cycles: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> RtlRun:
-    """Stream a GEMM through the simulator that `build_array` returned.
+    """Stream C = A B^T through the simulator that `build_array` returned.
 
     Parameters
     ----------
-    words_a, words_b: uint8 arrays
-        From `tiling.operand_words`.
-    flint: (bool, bool)
-        Normal type of A and B is flint4.
+    a, b: Operand
+        In formats that the array's lanes read.
     expected_cycles: int
         The run is given up as stuck after 8 times as many.
     progress: callable
@@ -162,17 +214,18 @@ def run_array(
     ToolError
         If the simulation fails or does not come to its end.
     """
+    tiling = array.tiling(a, b)
     with tempfile.TemporaryDirectory(prefix="oleaster-") as scratch:
         folder = Path(scratch)
-        arguments = harness_arguments(folder, tiling, words_a, words_b, flint=flint, gaps=gaps)
+        arguments = harness_arguments(folder, array, a, b, gaps)
         if trace:
             arguments.append(f"+trace={folder / 'trace.bin'}")
         if expected_cycles is not None:
             arguments.append(f"+max_cycles={8 * expected_cycles + 10_000}")
-        cycles, flags = _simulate([str(executable), *arguments], tiling, progress)
-        sums, overflow = read_sums(folder / "sums.bin", tiling, acc_bits)
+        cycles, flags = _simulate([str(array.executable), *arguments], tiling, progress)
+        sums, overflow = read_sums(folder / "sums.bin", tiling, array.acc_bits)
         edges = np.fromfile(folder / "trace.bin", np.uint8) if trace else None
-    names = ("overflow", "illegal", "misaligned")
+    names = ("overflow", "illegal", "misaligned", "flushed")
     present = frozenset(name for bit, name in enumerate(names) if flags >> bit & 1)
     return RtlRun(sums, overflow, cycles, present, edges)
 
@@ -189,7 +242,7 @@ def _simulate(
             for line in process.stdout:
                 lines.append(line.strip())
                 if progress is not None and line.startswith("rows "):
-                    progress(int(line.split()[1]) // tiling.rows, tiling.tiles)
+                    progress(int(line.split()[1]) // tiling.tile_rows, tiling.tiles)
         except BaseException:
             process.kill()
             raise

@@ -2,20 +2,24 @@
 // words of sums to a third. Clocked from outside: by native_main.cpp or by a cocotb clock.
 //
 // Files hold each operand word once, first byte first; the tiles are walked row by row (for each
-// tile of A all tiles of B). Plusargs: +a= +b= +sums= (files), +tiles_a= +tiles_b= +words= (per
-// tile), +flint_a= +flint_b=, and optionally +gaps= (a $readmemh file of 1024 entries {sums, b, a}:
-// cycles in which that side holds back, repeated) and +trace= (one byte a cycle: {sums_ready,
-// sums_valid, b_ready, b_valid, a_ready, a_valid}).
+// tile of A all tiles of B). Plusargs: +a= +b= +sums= (files), +tiles_a= +tiles_b= +words= (operand
+// words of a tile), +tile_rows= (words of sums of a tile), +format_a= +format_b=, +table_a= +table_b=
+// ($readmemh files of 256 codebook entries, written before the first cycle), and optionally +gaps= (a
+// $readmemh file of 1024 entries {sums, b, a}: cycles in which that side holds back, repeated) and
+// +trace= (one byte a cycle: {sums_ready, sums_valid, b_ready, b_valid, a_ready, a_valid}).
+//
+// Defines: DUT, the array; TABLE_A, TABLE_B, FLUSHED if it has those ports.
 
 `ifndef DUT
-`define DUT systolic_4x4_a4b4_acc32
+`define DUT systolic_4x4_olive_acc32
 `endif
 
 module gemm_harness #(
-    parameter int ROWS = 4,
     parameter int COLS = 4,
-    parameter int CODE_BITS_A = 4,
-    parameter int CODE_BITS_B = 4,
+    parameter int WORD_BITS_A = 32,   // of an operand word, what the file holds
+    parameter int WORD_BITS_B = 32,
+    parameter int FORMAT_BITS_A = 2,  // of its field `format`
+    parameter int FORMAT_BITS_B = 2,
     parameter int ACC_BITS = 32
 ) (
     input  logic        clk,
@@ -23,18 +27,26 @@ module gemm_harness #(
     output logic        done,       // the last word of sums was taken
     output logic [63:0] cycles,     // first operand word taken to last word of sums taken, inclusive
     output logic [63:0] words_out,  // words of sums taken
-    output logic [2:0]  flags       // the array's sticky {misaligned, illegal, overflow}
+    output logic [3:0]  flags       // the array's sticky {flushed, misaligned, illegal, overflow}
 );
-  localparam int A_BITS = 2 * CODE_BITS_A * ROWS;
-  localparam int B_BITS = 2 * CODE_BITS_B * COLS;
+  localparam int A_BITS = (WORD_BITS_A + 7) / 8 * 8;
+  localparam int B_BITS = (WORD_BITS_B + 7) / 8 * 8;
   localparam int SUMS_BITS = (ACC_BITS + 1) * COLS + 1;
   localparam int SUMS_WORDS = (SUMS_BITS + 31) / 32;
+`ifdef TABLE_A
+  localparam logic FILLS = 1;
+`elsif TABLE_B
+  localparam logic FILLS = 1;
+`else
+  localparam logic FILLS = 0;
+`endif
 
   int a_file, b_file, sums_file, trace_file;
-  int tiles_a, tiles_b, words, flint_a, flint_b;
+  int tiles_a, tiles_b, words, tile_rows, format_a, format_b;
   longint words_expected;
   string name;
   logic [2:0] gaps[1024];
+  logic [15:0] table_a[256], table_b[256];
 
   initial begin
     trace_file = 0;
@@ -51,9 +63,12 @@ module gemm_harness #(
     if ($value$plusargs("tiles_a=%d", tiles_a) == 0) $fatal(1, "+tiles_a= is missing");
     if ($value$plusargs("tiles_b=%d", tiles_b) == 0) $fatal(1, "+tiles_b= is missing");
     if ($value$plusargs("words=%d", words) == 0) $fatal(1, "+words= is missing");
-    if ($value$plusargs("flint_a=%d", flint_a) == 0) flint_a = 0;
-    if ($value$plusargs("flint_b=%d", flint_b) == 0) flint_b = 0;
-    words_expected = longint'(tiles_a) * longint'(tiles_b) * ROWS;
+    if ($value$plusargs("tile_rows=%d", tile_rows) == 0) $fatal(1, "+tile_rows= is missing");
+    if ($value$plusargs("format_a=%d", format_a) == 0) format_a = 0;
+    if ($value$plusargs("format_b=%d", format_b) == 0) format_b = 0;
+    if ($value$plusargs("table_a=%s", name) != 0) $readmemh(name, table_a);
+    if ($value$plusargs("table_b=%s", name) != 0) $readmemh(name, table_b);
+    words_expected = longint'(tiles_a) * longint'(tiles_b) * longint'(tile_rows);
   end
 
   logic [A_BITS-1:0] a_codes, a_next;
@@ -65,15 +80,22 @@ module gemm_harness #(
   int a_word, a_tile, a_repeat, b_word, b_tile, b_round, got;
   logic [9:0] cycle;
   logic started;
+  logic [7:0] entry;  // of the tables, while they are written
+  logic filling;
 
-  assign a_valid = a_have & (a_held | ~gaps[cycle][0]);
-  assign b_valid = b_have & (b_held | ~gaps[cycle][1]);
+  always_ff @(posedge clk) begin
+    if (rst) {filling, entry} <= {FILLS, 8'd0};
+    else if (filling) {filling, entry} <= {entry != 255, entry + 8'd1};
+  end
+
+  assign a_valid = a_have & (a_held | ~gaps[cycle][0]) & ~filling;
+  assign b_valid = b_have & (b_held | ~gaps[cycle][1]) & ~filling;
   assign sums_ready = ~gaps[cycle][2];
   assign a_last = a_word == words - 1;
   assign b_last = b_word == words - 1;
 
   always_ff @(posedge clk) begin
-    if (rst) begin
+    if (rst | filling) begin
       cycle <= 0;
       started <= 0;
       done <= 0;
@@ -145,13 +167,13 @@ module gemm_harness #(
     end
   end
 
-  logic [A_BITS + (CODE_BITS_A == 4 ? 1 : 0) : 0] a_payload;
-  logic [B_BITS + (CODE_BITS_B == 4 ? 1 : 0) : 0] b_payload;
+  logic [WORD_BITS_A + FORMAT_BITS_A : 0] a_payload;
+  logic [WORD_BITS_B + FORMAT_BITS_B : 0] b_payload;
   generate
-    if (CODE_BITS_A == 4) assign a_payload = {a_last, flint_a != 0, a_codes};
-    else assign a_payload = {a_last, a_codes};
-    if (CODE_BITS_B == 4) assign b_payload = {b_last, flint_b != 0, b_codes};
-    else assign b_payload = {b_last, b_codes};
+    if (FORMAT_BITS_A == 0) assign a_payload = {a_last, a_codes[WORD_BITS_A-1:0]};
+    else assign a_payload = {a_last, FORMAT_BITS_A'(format_a), a_codes[WORD_BITS_A-1:0]};
+    if (FORMAT_BITS_B == 0) assign b_payload = {b_last, b_codes[WORD_BITS_B-1:0]};
+    else assign b_payload = {b_last, FORMAT_BITS_B'(format_b), b_codes[WORD_BITS_B-1:0]};
   endgenerate
 
   `DUT dut (
@@ -167,8 +189,24 @@ module gemm_harness #(
       .sums_valid(sums_valid),
       .sums_ready(sums_ready),
       .clear(1'b0),
+`ifdef TABLE_A
+      .a_table_write(filling),
+      .a_table_index(entry),
+      .a_table_entry(table_a[entry]),
+`endif
+`ifdef TABLE_B
+      .b_table_write(filling),
+      .b_table_index(entry),
+      .b_table_entry(table_b[entry]),
+`endif
+`ifdef FLUSHED
+      .flushed(flags[3]),
+`endif
       .overflow(flags[0]),
       .illegal(flags[1]),
       .misaligned(flags[2])
   );
+`ifndef FLUSHED
+  assign flags[3] = 0;
+`endif
 endmodule

@@ -8,11 +8,13 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge
 
-from oleaster.models.formats import FORMATS
+from oleaster.models.formats import get_format
+from oleaster.models.lane import Lane
 from oleaster.sim.rtl.cosim import bench_config
 
 CONFIG = bench_config()
 ACC_BITS = CONFIG["acc_bits"]
+LANES = [Lane(tuple(CONFIG[f"formats_{side}"])) for side in "ab"]
 
 
 @dataclass
@@ -23,10 +25,16 @@ class State:
     drain_overflow: bool | None = None
 
 
-def _pairs(code_bits: int) -> list[tuple[int, int]]:
-    formats = [f for f in FORMATS.values() if f.code_bits == code_bits]
-    rows = [row for f in formats for row in f.table()]
-    return sorted({(row.exponent, row.integer) for row in rows})
+def _pairs(lane: Lane) -> list[tuple[int, int]]:
+    """Every exponent-integer pair that the lane can hold, block exponents left out."""
+    pairs = set()
+    for fmt in map(get_format, lane.formats):
+        for row in fmt.table():
+            if fmt.lanes == 2 and row.role == "normal":
+                pairs |= {(4, row.integer >> 4), (0, row.integer & 15)}
+            else:
+                pairs.add((row.exponent, row.integer))
+    return sorted(pairs)
 
 
 def _word(pair: tuple[int, int], bits: int) -> int:
@@ -38,8 +46,8 @@ def _word(pair: tuple[int, int], bits: int) -> int:
 async def random_steps(dut: Any, extremes: bool) -> None:
     """`extremes` keeps to the largest products, so that the accumulator wraps."""
     rng = random.Random(7)
-    bits_a, bits_b = CONFIG["code_bits_a"], CONFIG["code_bits_b"]
-    choices = [_pairs(bits_a), _pairs(bits_b)]
+    bits_a, bits_b = (lane.integer_bits for lane in LANES)
+    choices = [_pairs(lane) for lane in LANES]
     if extremes:
         choices = [[max(c, key=lambda p: p[1] << p[0])] for c in choices]
     limit = 1 << (ACC_BITS - 1)

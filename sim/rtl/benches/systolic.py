@@ -1,4 +1,4 @@
-"""Array bench, Python on every edge: random tiles and stalls, resets, illegal pairs."""
+"""Array bench, Python on every edge: random tiles and stalls, resets, illegal codes."""
 
 from typing import Any
 
@@ -7,51 +7,80 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, Timer
 
-from oleaster.models.formats import FORMATS
+from oleaster.models.formats import CodebookFormat, Format, get_format
+from oleaster.models.lane import Lane, required_acc_bits
+from oleaster.models.microscaling import windows
+from oleaster.sim.operand import Operand, operand_words
 from oleaster.sim.rtl.cosim import bench_config
 
 CONFIG = bench_config()
 ROWS, COLS, ACC_BITS = CONFIG["rows"], CONFIG["cols"], CONFIG["acc_bits"]
+LANES = {side: Lane(tuple(CONFIG[f"formats_{side}"])) for side in "ab"}
+SIZES = {"a": ROWS, "b": COLS}
+TABLE = np.random.default_rng(9).integers(0, 256, (256, 2)).astype(np.uint8)
 Words = dict[str, list[int]]
+# For each tile what its lanes hold, (elements, lanes, K), of A and of B.
 Tiles = list[tuple[np.ndarray, np.ndarray]]
 
-SIDES = {"a": (CONFIG["code_bits_a"], ROWS), "b": (CONFIG["code_bits_b"], COLS)}
+
+def _format(name: str) -> Format:
+    fmt = get_format(name)
+    return fmt.with_table(TABLE) if isinstance(fmt, CodebookFormat) else fmt
 
 
-def _payload(side: str, codes: np.ndarray, flint: bool, last: bool) -> int:
-    """One operand word from codes (lanes, 2)."""
-    bits, lanes = SIDES[side]
-    word = 0
-    for lane, (even, odd) in enumerate(codes.tolist()):
-        word |= (even | odd << bits) << (2 * bits * lane)
-    top = 2 * bits * lanes
-    if bits == 4:
-        word |= int(flint) << top
-        top += 1
-    return word | int(last) << top
+def _payloads(side: str, operand: Operand, last: bool = True) -> list[int]:
+    """The operand words of one tile."""
+    lane, lanes = LANES[side], SIZES[side]
+    words = operand_words(operand, lane, lanes)[0]
+    choice = lane.select[operand.format.name] << lane.word_bits(lanes)
+    end = int(last) << (lane.word_bits(lanes) + lane.select_bits)
+    payloads = [int.from_bytes(word.tobytes(), "little") | choice for word in words]
+    payloads[-1] |= end
+    return payloads
 
 
-def _tile(rng: np.random.Generator, side: str, words: int) -> tuple[list[int], np.ndarray]:
-    """(operand words, decoded values (lanes, K)) of a random tile in a random format."""
-    bits, lanes = SIDES[side]
-    formats = [f for f in FORMATS.values() if f.code_bits == bits]
-    fmt = formats[int(rng.integers(len(formats)))]
-    values = rng.standard_t(1.5, (lanes, 2 * words)) * fmt.max_normal / 2
-    codes = fmt.encode(np.clip(values, -fmt.max_magnitude, fmt.max_magnitude))
-    payloads = [
-        _payload(side, codes[:, 2 * w : 2 * w + 2], "flint" in fmt.name, w == words - 1)
-        for w in range(words)
-    ]
-    return payloads, fmt.decode(codes).astype(np.int64)
+def _tile(
+    rng: np.random.Generator, side: str, fmt: Format, words: int, window: int
+) -> tuple[Operand, np.ndarray]:
+    """A random tile, and what its lanes hold: (elements, lanes, 2 * words)."""
+    elements = SIZES[side] // fmt.lanes
+    if isinstance(fmt, CodebookFormat):
+        codes = rng.integers(0, 16, (elements, 2 * words)).astype(np.uint8)
+    else:
+        codes = fmt.encode(rng.standard_t(1.5, (elements, 2 * words)) * fmt.max_normal / 2)
+    values = fmt.lane_values(codes).astype(object)
+    if not fmt.block_size:
+        return Operand(codes, fmt), values
+    base = int(rng.integers(0, 255 - window))
+    blocks = -(-2 * words // fmt.block_size)
+    scales = rng.integers(max(0, base - 2), base + window + 1, (elements, blocks))
+    shift = np.repeat(scales - base, fmt.block_size, axis=1)[:, : 2 * words]
+    for (row, k), s in np.ndenumerate(shift):
+        values[row, 0, k] = values[row, 0, k] << int(s) if s >= 0 else 0
+    return Operand(codes, fmt, scales.astype(np.uint8), np.array([base], np.uint8)), values
 
 
 async def _reset(dut: Any) -> None:
     dut.rst.value = 1
     dut.clear.value = 0
+    for side, lane in LANES.items():
+        if lane.has_codebook:
+            getattr(dut, f"{side}_table_write").value = 0
     dut.a_valid.value = dut.b_valid.value = dut.sums_ready.value = 0
     await FallingEdge(dut.clk)
     dut.rst.value = 0
     await FallingEdge(dut.clk)
+
+
+async def _fill_tables(dut: Any) -> None:
+    for side, lane in LANES.items():
+        if lane.has_codebook:
+            getattr(dut, f"{side}_table_write").value = 1
+            for index, (even, odd) in enumerate(TABLE.tolist()):
+                getattr(dut, f"{side}_table_index").value = index
+                getattr(dut, f"{side}_table_entry").value = even | odd << 8
+                await FallingEdge(dut.clk)
+            getattr(dut, f"{side}_table_write").value = 0
 
 
 async def _run(
@@ -98,28 +127,50 @@ async def _run(
 
 def _check(rows: list[int], tiles: Tiles) -> None:
     limit = 1 << (ACC_BITS - 1)
-    for index, word in enumerate(rows):
-        tile, row = divmod(index, ROWS)
-        a, b = tiles[tile]
-        want = (a[row] * b).cumsum(axis=1)
-        for col in range(COLS):
-            got = word >> (ACC_BITS * col) & (2 * limit - 1)
-            assert got == int(want[col, -1]) % (2 * limit), f"tile {tile}, row {row}, col {col}"
-            wrapped = bool(((want[col] < -limit) | (want[col] >= limit)).any())
-            flag = bool(word >> (ACC_BITS * COLS + col) & 1)
-            assert flag == wrapped, f"tile {tile}, row {row}, col {col}: overflow"
-        assert bool(word >> ((ACC_BITS + 1) * COLS) & 1) == (row == ROWS - 1), "last"
+    at = 0
+    for tile, (a, b) in enumerate(tiles):
+        for row in range(len(a)):
+            word = rows[at]
+            at += 1
+            for place in range(COLS):
+                here = f"tile {tile}, row {row}, place {place}"
+                col, rest = divmod(place, b.shape[1])
+                # Every pair of lanes has its own accumulator.
+                partial = [
+                    np.cumsum(x * y) for x in a[row] for y in (b[col] if col < len(b) else [])
+                ]
+                sums = [int(p[-1]) for p in partial] if not rest else []
+                got = word >> (ACC_BITS * place) & (2 * limit - 1)
+                assert got == sum(sums) % (2 * limit), here
+                wrapped = not -limit <= sum(_wrap(s) for s in sums) < limit or (
+                    not rest and any(not -limit <= s < limit for p in partial for s in p)
+                )
+                assert bool(word >> (ACC_BITS * COLS + place) & 1) == wrapped, f"{here}: overflow"
+            last = bool(word >> ((ACC_BITS + 1) * COLS) & 1)
+            assert last == (row == len(a) - 1), f"tile {tile}, row {row}: last"
+    assert at == len(rows)
+
+
+def _wrap(value: int) -> int:
+    limit = 1 << (ACC_BITS - 1)
+    return (value + limit) % (2 * limit) - limit
 
 
 def _stimulus(rng: np.random.Generator, count: int) -> tuple[Words, Tiles]:
+    """Tiles of random depth, each in its own pair of formats."""
     words: Words = {"a": [], "b": []}
     tiles: Tiles = []
     for _ in range(count):
         depth = int(rng.integers(1, 2 * ROWS + 3))
-        made = {side: _tile(rng, side, depth) for side in SIDES}
-        for side, (payloads, _) in made.items():
-            words[side] += payloads
-        tiles.append((made["a"][1], made["b"][1]))
+        formats = [_format(str(rng.choice(lane.formats))) for lane in LANES.values()]
+        spare = ACC_BITS - required_acc_bits(formats[0], formats[1], 1)
+        made = [
+            _tile(rng, side, fmt, depth, window)
+            for side, fmt, window in zip(SIZES, formats, windows(*formats, spare), strict=True)
+        ]
+        for side, (operand, _) in zip(SIZES, made, strict=True):
+            words[side] += _payloads(side, operand)
+        tiles.append((made[0][1], made[1][1]))
     return words, tiles
 
 
@@ -129,8 +180,9 @@ async def random_tiles(dut: Any, busy: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     Clock(dut.clk, 10, unit="ns").start()
     await _reset(dut)
-    words, tiles = _stimulus(rng, 8)
-    rows = await _run(dut, rng, words, 8 * ROWS, busy)
+    await _fill_tables(dut)
+    words, tiles = _stimulus(rng, 12)
+    rows = await _run(dut, rng, words, sum(len(a) for a, _ in tiles), busy)
     _check(rows, tiles)
     wrapped = any(row >> (ACC_BITS * COLS) & ((1 << COLS) - 1) for row in rows)
     assert bool(dut.overflow.value) == wrapped
@@ -147,35 +199,43 @@ async def random_tiles(dut: Any, busy: float, seed: int) -> None:
 async def reset_in_flight(dut: Any) -> None:
     rng = np.random.default_rng(2)
     Clock(dut.clk, 10, unit="ns").start()
+    await _reset(dut)
+    await _fill_tables(dut)
     for stop_after in (1, ROWS, 2 * ROWS):
         await _reset(dut)
         words, _ = _stimulus(rng, 4)
         await _run(dut, rng, words, stop_after, 0.7)
         await _reset(dut)
-        words, tiles = _stimulus(rng, 3)
-        _check(await _run(dut, rng, words, 3 * ROWS, 0.7), tiles)
+        words, tiles = _stimulus(rng, 5)
+        rows = await _run(dut, rng, words, sum(len(a) for a, _ in tiles), 0.7)
+        _check(rows, tiles)
 
 
 @cocotb.test
-async def illegal_pair_and_misaligned_last(dut: Any) -> None:
+async def illegal_codes_and_misaligned_last(dut: Any) -> None:
     rng = np.random.default_rng(3)
     Clock(dut.clk, 10, unit="ns").start()
     await _reset(dut)
-    for side in SIDES:
-        bits, lanes = SIDES[side]
-        ones = {s: np.full((n, 2), 1, np.uint8) for s, (_, n) in SIDES.items()}
-        ones[side][lanes - 1] = 1 << (bits - 1)
-        words = {s: [_payload(s, codes, False, True)] for s, codes in ones.items()}
-        values = {s: np.where(codes == 1, 1, 0) for s, codes in ones.items()}
-        tiles = [(values["a"].astype(np.int64), values["b"].astype(np.int64))]
-        _check(await _run(dut, rng, words, ROWS, 1.0), tiles)
-        assert dut.illegal.value, f"illegal pair on {side} was not flagged"
-        dut.clear.value = 1
-        await FallingEdge(dut.clk)
-        dut.clear.value = 0
-        await FallingEdge(dut.clk)
-        assert not dut.illegal.value, "clear did not clear"
-    ones = {s: np.full((n, 2), 1, np.uint8) for s, (_, n) in SIDES.items()}
-    words = {s: [_payload(s, codes, False, s == "a")] for s, codes in ones.items()}
-    await _run(dut, rng, words, ROWS, 1.0)
+    await _fill_tables(dut)
+    for side, lane in LANES.items():
+        for fmt in map(_format, lane.formats):
+            wrong = [row.code for row in fmt.table() if row.role in ("identifier", "disabled")]
+            if isinstance(fmt, CodebookFormat) or not wrong:
+                continue  # every code stands for a number
+            made = {s: _tile(rng, s, _format(LANES[s].formats[0]), 1, 0) for s in SIZES}
+            operand, values = _tile(rng, side, fmt, 1, 0)
+            operand.codes[-1], values[-1] = wrong[0], 0
+            made[side] = (operand, values)
+            words = {s: _payloads(s, tile) for s, (tile, _) in made.items()}
+            tiles = [(made["a"][1], made["b"][1])]
+            _check(await _run(dut, rng, words, len(tiles[0][0]), 1.0), tiles)
+            assert dut.illegal.value, f"an illegal code of {fmt.name} on {side} was not flagged"
+            dut.clear.value = 1
+            await FallingEdge(dut.clk)
+            dut.clear.value = 0
+            await FallingEdge(dut.clk)
+            assert not dut.illegal.value, "clear did not clear"
+    made = {s: _tile(rng, s, _format(LANES[s].formats[0]), 1, 0) for s in SIZES}
+    words = {s: _payloads(s, tile, last=s == "a") for s, (tile, _) in made.items()}
+    await _run(dut, rng, words, len(made["a"][1]), 1.0)
     assert dut.misaligned.value, "different `last` was not flagged"
