@@ -57,10 +57,10 @@ def _root_mean_squares(matrix: NDArray[Any], groups: int) -> NDArray[np.float64]
 def _sampled_pairs(matrix: NDArray[Any], sizes: NDArray[np.float64]) -> NDArray[np.float64]:
     """(n, 2) pairs from all over the matrix, divided by the size of their group."""
     count = matrix.size // 2
-    place = np.arange(count)
+    place = np.arange(min(count, _SAMPLE))
     if count > _SAMPLE:  # one at random from each of as many stretches: none twice
         jitter = np.random.default_rng(0).random(_SAMPLE)
-        place = ((np.arange(_SAMPLE) + jitter) * (count / _SAMPLE)).astype(np.int64)
+        place = ((place + jitter) * (count / _SAMPLE)).astype(np.int64)
     row, column = np.divmod(place, matrix.shape[1] // 2)
     pairs = np.stack([matrix[row, 2 * column], matrix[row, 2 * column + 1]], axis=1)
     group = row if len(sizes) > 1 else np.zeros_like(row)

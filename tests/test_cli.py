@@ -149,16 +149,19 @@ def test_gemm_for_people(capsys):
 
 @pytest.mark.parametrize("name", [*FORMATS, "auto"])
 def test_quantize_and_dequantize(capsys, name):
-    x = np.random.default_rng(5).standard_t(3, (4, 3, 15)).astype(np.float32)
+    shape = [4, 3, 16 if name == "codebook" else 15]
+    x = np.random.default_rng(5).standard_t(3, shape).astype(np.float32)
     np.save("x.npy", x)
     answer = run_json(capsys, "quantize", "x.npy", "-o", "q.npz", "--format", name)
     q = load_quantized("q.npz")
     expected = quantize(x, name)
     np.testing.assert_array_equal(q.packed, expected.packed)
     assert answer["format"] == q.format == expected.format
-    assert answer["shape"] == [4, 3, 15]
+    assert answer["shape"] == shape
+    assert answer["granularity"] == ("block" if name.startswith("mx") else "tensor")
     assert answer["scale"] == answer["scale_min"] == answer["scale_max"] == float(q.scale)
-    assert answer["bytes"] == q.packed.nbytes + 4
+    beside = 12 if name.startswith("mx") else 512 if name == "codebook" else 0
+    assert answer["bytes"] == q.packed.nbytes + 4 + beside
     error = np.abs(x - q.dequantize()).astype(np.float64)
     assert answer["max_abs_error"] == pytest.approx(error.max(), rel=1e-5)
     assert answer["mse"] == pytest.approx(np.square(error).mean(), rel=1e-5)
@@ -167,7 +170,7 @@ def test_quantize_and_dequantize(capsys, name):
     np.testing.assert_array_equal(np.load("back.npy"), q.dequantize())
     assert run_json(capsys, "dequantize", "q.npz", "-o", "back.npy") == {
         "format": q.format,
-        "shape": [4, 3, 15],
+        "shape": shape,
         "output": "back.npy",
     }
 
@@ -198,7 +201,13 @@ def test_formats(capsys):
     answer = run_json(capsys, "formats")["formats"]
     assert [row["name"] for row in answer] == list(FORMATS)
     assert answer[0]["outlier_border"] is None
+    facts = {row["name"]: row for row in answer}
+    assert facts["int4"] | {"lanes": 1, "block_size": 0, "unit": 1.0} == facts["int4"]
+    assert facts["ovp8"] | {"lanes": 2, "bits_per_value": 8} == facts["ovp8"]
+    mx = {"lanes": 1, "block_size": 32, "bits_per_value": 6.25, "unit": 0.0625}
+    assert facts["mxfp6-e3m2"] | mx == facts["mxfp6-e3m2"]
     shown = run(capsys, "formats")
+    assert "6.25" in shown
     assert all(name in shown for name in FORMATS)
 
 
@@ -206,10 +215,10 @@ def test_formats(capsys):
 def test_one_format(capsys, name):
     codes = run_json(capsys, "formats", name)["format"]["codes"]
     fmt = get_format(name)
-    assert len(codes) == (2 if fmt.has_outliers else 1) << fmt.code_bits
+    assert len(codes) == (2 if fmt.has_outliers else 1) << fmt.normal.bits
     assert all(row["value"] == row["integer"] << row["exponent"] for row in codes)
     for row in codes:
-        if row["role"] == "normal":
+        if row["role"] == "normal" and name != "codebook":
             assert fmt.decode([row["code"], 0])[0] == row["value"]
     assert len(run(capsys, "formats", name).splitlines()) == len(codes) + 3
 
