@@ -10,7 +10,6 @@ from amaranth.lib.wiring import In, Out
 
 from oleaster.hw.decoder import OVPDecoder
 from oleaster.hw.emit import Unit, place
-from oleaster.hw.layouts import Lane
 
 __all__ = ["CHUNK_BITS", "EDP16", "OperandType"]
 
@@ -39,8 +38,8 @@ class OperandType(data.StructLayout):
 def _place_decoder(
     m: Module, name: str, platform: object, code_bits: int, pair: Value, flint: Value
 ) -> OVPDecoder:
-    decoder = OVPDecoder(Lane(code_bits))
-    controls = {"flint": flint} if code_bits == 4 else {}
+    decoder = OVPDecoder(code_bits)
+    controls = {"flint": flint} if decoder.has_flint else {}
     place(m, name, decoder, platform, pair=pair, **controls)
     return decoder
 
