@@ -12,6 +12,7 @@ from oleaster.models.scale_search import QuantizeError, blocks, float32_scale
 _SAMPLE = 1 << 17  # pairs that the centroids are fitted to
 _FIRST = 1 << 12  # of them, those that k-means++ starts from: its memory is 256 times that
 _ITERATIONS = 15
+_OUTLYING = 6.0  # root mean squares: by Chebyshev at most 1/36 of the elements
 _SCALES = 8  # tried within an octave: entries have 3 to 4 bits after the leading one
 
 
@@ -55,16 +56,24 @@ def _root_mean_squares(matrix: NDArray[Any], groups: int) -> NDArray[np.float64]
 
 
 def _sampled_pairs(matrix: NDArray[Any], sizes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n, 2) pairs from all over the matrix, divided by the size of their group."""
-    count = matrix.size // 2
-    place = np.arange(min(count, _SAMPLE))
-    if count > _SAMPLE:  # one at random from each of as many stretches: none twice
-        jitter = np.random.default_rng(0).random(_SAMPLE)
-        place = ((place + jitter) * (count / _SAMPLE)).astype(np.int64)
-    row, column = np.divmod(place, matrix.shape[1] // 2)
+    """(n, 2) pairs of the matrix, each divided by the size of its group.
+
+    All of them, or of a large matrix one at random from each of _SAMPLE stretches, and all that
+    reach _OUTLYING: these are few, but may hold most of the energy.
+    """
+    size = np.broadcast_to(sizes[:, None], (len(matrix), 1))
+    count, half = matrix.size // 2, matrix.shape[1] // 2
+    if count <= _SAMPLE:
+        return (matrix.astype(np.float32) / size).reshape(-1, 2)
+    jitter = np.random.default_rng(0).random(_SAMPLE)
+    place = ((np.arange(_SAMPLE) + jitter) * (count / _SAMPLE)).astype(np.int64)
+    row, column = np.divmod(place, half)
     pairs = np.stack([matrix[row, 2 * column], matrix[row, 2 * column + 1]], axis=1)
-    group = row if len(sizes) > 1 else np.zeros_like(row)
-    return pairs.astype(np.float32) / sizes[group, None]
+    sample = [pairs.astype(np.float32) / size[row]]
+    for rows, _, block in blocks(matrix):
+        scaled = (block / size[rows]).reshape(-1, 2)
+        sample.append(scaled[np.abs(scaled).max(axis=1) > _OUTLYING])
+    return np.concatenate(sample)
 
 
 def _centroids(pairs: NDArray[np.float64]) -> NDArray[np.float64]:

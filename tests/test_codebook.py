@@ -119,7 +119,7 @@ def test_quantized_tensor(monkeypatch, granularity, shape):
 
 
 def test_loses_clearly_less_than_int4():
-    """With the full fit 2 dB on Gaussian pairs, 9 dB on heavy tails; the bounds leave a margin."""
+    """With the full fit 2 dB on Gaussian pairs, 8 dB on heavy tails; the bounds leave a margin."""
     rng = np.random.default_rng(2)
     x = rng.standard_normal((128, 256)).astype(np.float32)
     assert sqnr(x) > sqnr(x, "int4") + 1.2

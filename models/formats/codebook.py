@@ -11,7 +11,7 @@ from oleaster.models.formats.format import Format, Rule
 TABLE_SHAPE = (256, 2)
 
 _FAR = float(1 << 20)  # far outside every table, and its square is still exact
-_AT_ONCE = 1 << 11  # pairs whose distances to all entries are held together
+_AT_ONCE = 1 << 7  # pairs whose distances to all entries are held together: stays in cache
 
 
 def pair8() -> Codec:
