@@ -41,7 +41,7 @@ class OperandLanes(Unit):
     A group is one lane, or two if there is a format whose elements take two lanes. In the cycle of
     `issue_even` the even elements enter the output registers and the odd ones are kept; in that of
     `issue_odd` the kept ones enter. In any other enabled cycle a zero does, which adds nothing to
-    any accumulator.
+    any accumulator. The odd ones are kept until the next `issue_even`.
 
     Parameters
     ----------
@@ -56,6 +56,8 @@ class OperandLanes(Unit):
         As in `CodebookDecoder` (lanes with a codebook only).
     pairs: Out
         Exponent-integer pairs, one enabled cycle after their issue; lane 0 in the low bits.
+    odds: Out
+        The odd elements that are kept.
     illegal: Out(1)
         `codes` holds an illegal pair or a code that is no number, or a scale is beyond the window.
     flushed: Out(1)
@@ -74,6 +76,7 @@ class OperandLanes(Unit):
                 "issue_odd": In(1),
                 **ports,
                 "pairs": Out(PairLayout(lane).size * lane.group),
+                "odds": Out(PairLayout(lane).size * lane.group),
                 "illegal": Out(1),
             }
         )
@@ -109,13 +112,12 @@ class OperandLanes(Unit):
             even, odd = self._scaled(m, even, odd, illegal)
 
         evens, odds = (Cat(pair.as_value() for pair in pairs) for pairs in (even, odd))
-        kept = Signal(len(odds))
         with m.If(self.en):
-            m.d.sync += [kept.eq(odds), self.pairs.eq(0)]
+            m.d.sync += self.pairs.eq(0)
             with m.If(self.issue_even):
-                m.d.sync += self.pairs.eq(evens)
+                m.d.sync += [self.pairs.eq(evens), self.odds.eq(odds)]
             with m.Elif(self.issue_odd):
-                m.d.sync += self.pairs.eq(kept)
+                m.d.sync += self.pairs.eq(self.odds)
         return m
 
     def _decode(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth import Module, Mux, Signal, signed
+from amaranth.lib.data import View
 from amaranth.lib.wiring import In, Out
 
 from oleaster.hw.emit import Unit
 from oleaster.hw.layouts import PairLayout
 from oleaster.models.lane import Lane, lane_peak, lanes_name
 
-__all__ = ["PE", "check_acc_bits"]
+__all__ = ["PE", "check_acc_bits", "shifted_product"]
 
 
 def check_acc_bits(a: Lane, b: Lane, acc_bits: int) -> None:
@@ -23,6 +24,22 @@ def check_acc_bits(a: Lane, b: Lane, acc_bits: int) -> None:
             f"acc_bits is {acc_bits}; the largest product, of {widest[0]} and {widest[1]}, needs "
             f"at least {needed}"
         )
+
+
+def shifted_product(m: Module, a: View, b: View, lanes: tuple[Lane, Lane], acc_bits: int) -> Signal:
+    """Two exponent-integer pairs multiplied and shifted, signed, at most `acc_bits` wide."""
+    product = Signal(signed(lanes[0].integer_bits + lanes[1].integer_bits), name="product")
+    shift = Signal(range(lanes[0].max_exponent + lanes[1].max_exponent + 1), name="shift")
+    shifted = product << shift
+    # No wider than it must be: sign extension by hand would look like a combinational loop
+    # to tools that track whole signals.
+    term = Signal(signed(min(len(shifted), acc_bits)), name="term")
+    m.d.comb += [
+        product.eq(a.integer * b.integer),
+        shift.eq(a.exponent + b.exponent),
+        term.eq(shifted),
+    ]
+    return term
 
 
 class PE(Unit):
@@ -95,17 +112,8 @@ class PE(Unit):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        product = Signal(signed(self.lane_a.integer_bits + self.lane_b.integer_bits))
-        shift = Signal(range(self.lane_a.max_exponent + self.lane_b.max_exponent + 1))
-        shifted = product << shift
-        # No wider than it must be: sign extension by hand would look like a combinational loop
-        # to tools that track whole signals.
-        term = Signal(signed(min(len(shifted), self.acc_bits)))
-        m.d.comb += [
-            product.eq(self.a.integer * self.b.integer),
-            shift.eq(self.a.exponent + self.b.exponent),
-            term.eq(shifted),
-        ]
+        lanes = (self.lane_a, self.lane_b)
+        term = shifted_product(m, self.a, self.b, lanes, self.acc_bits)
 
         acc = Signal(signed(self.acc_bits))
         overflow = Signal()
