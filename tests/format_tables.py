@@ -25,8 +25,8 @@ E4M3_BIAS4 = dict(enumerate([
 ] + [32768] * 64, start=1))
 E4M3_BIAS4 |= {code + 128: -value for code, value in E4M3_BIAS4.items()}
 
-# The OCP's floats by magnitude code, as the reals that the OCP gives: OFP8 1.0 table 2, MX 1.0
-# tables 3 and 4. What is missing at the end is NaN or infinity.
+# The OCP's floats by magnitude code, as the reals that OFP8 1.0 and MX 1.0 give. What is missing
+# at the end is NaN or infinity.
 OCP_E2M1 = [0, 0.5, 1, 1.5, 2, 3, 4, 6]
 OCP_E3M2 = [
     0, 0.0625, 0.125, 0.1875, 0.25, 0.3125, 0.375, 0.4375, 0.5, 0.625, 0.75, 0.875,

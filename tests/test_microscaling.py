@@ -26,7 +26,7 @@ from oleaster.models.quantize import (
 )
 
 LARGEST_EXPONENT = {"mxfp4-e2m1": 2, "mxfp6-e3m2": 4, "mxfp6-e2m3": 2}
-LARGEST_EXPONENT |= {"mxfp8-e4m3": 8, "mxfp8-e5m2": 15}  # MX 1.0, tables 1 to 4: emax
+LARGEST_EXPONENT |= {"mxfp8-e4m3": 8, "mxfp8-e5m2": 15}  # emax of MX 1.0
 
 
 def reference_block(block, name):
