@@ -7,7 +7,7 @@ from amaranth.lib import data
 
 from oleaster.models.lane import Lane
 
-__all__ = ["OperandWord", "PairLayout", "SumsWord"]
+__all__ = ["ActivationWord", "OperandWord", "PairLayout", "SumsWord", "WeightWord"]
 
 
 class PairLayout(data.StructLayout):
@@ -37,6 +37,33 @@ class OperandWord(data.StructLayout):
         if lane.select_bits:
             fields["format"] = lane.select_bits
         super().__init__({**fields, "last": 1})
+
+
+class WeightWord(data.StructLayout):
+    """Two K elements for each column of a weight-stationary array.
+
+    The fields of `OperandWord(b, cols)`, then `repeat`: high in all words of tiles for elements of
+    A that take two lanes (where some format of A does).
+    """
+
+    def __init__(self, a: Lane, b: Lane, cols: int) -> None:
+        repeat = {"repeat": 1} if a.group == 2 else {}
+        super().__init__({**OperandWord(b, cols).members, **repeat})
+
+
+class ActivationWord(data.StructLayout):
+    """One row of A over the K elements of a weight-stationary array's rows.
+
+    The fields of `OperandWord(a, rows / 2)`, whose lane i has elements 2i and 2i + 1 of the row,
+    or lanes 2i and 2i + 1 have elements 4i to 4i + 3 or, if elements take two lanes, 2i and 2i + 1
+    in the same bits; `last` on the last row of a pass. Then `start`: sums start from 0 and not
+    from a word of partial sums; `fuse`: column pairs are added where these sums leave (where some
+    format of B takes two lanes).
+    """
+
+    def __init__(self, a: Lane, b: Lane, rows: int) -> None:
+        fuse = {"fuse": 1} if b.group == 2 else {}
+        super().__init__({**OperandWord(a, rows // 2).members, "start": 1, **fuse})
 
 
 class SumsWord(data.StructLayout):
