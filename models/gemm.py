@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["MAX_ACC_BITS", "GemmSums", "gemm", "gemm_on_lanes"]
+__all__ = ["MAX_ACC_BITS", "GemmSums", "gemm", "gemm_on_lanes", "gemm_weight_stationary"]
 
 MAX_ACC_BITS = 62
 """The widest accumulator: four sums of 62 bits still add up in int64."""
@@ -89,6 +89,38 @@ def gemm_on_lanes(a: np.ndarray, b: np.ndarray, acc_bits: int = 32) -> GemmSums:
     parts = gemm(a.reshape(m * lanes_a, k), b.reshape(n * lanes_b, k), acc_bits)
     sums = parts.sums.reshape(m, lanes_a, n, lanes_b).sum(axis=(1, 3))
     overflow = parts.overflow.reshape(m, lanes_a, n, lanes_b).any(axis=(1, 3))
+    overflow |= (sums < -limit) | (sums >= limit)
+    return GemmSums((sums + limit) % (2 * limit) - limit, overflow)
+
+
+def gemm_weight_stationary(a: np.ndarray, b: np.ndarray, acc_bits: int = 32) -> GemmSums:
+    """C = A B^T where an element is the sum of its lanes, as the weight-stationary array has it.
+
+    A sum passes the PEs of K's last element first. Where elements of A take two lanes, it passes
+    those of a pair, k and k + 1, in the order low k + 1, low k, high k + 1, high k. Each lane of an
+    element of B has a column with a sum of its own; the two are added at the end (all ours).
+
+    Parameters
+    ----------
+    a, b: integer arrays, (M, lanes, K) and (N, lanes, K), K even
+        From `Format.lane_values`; one lane or two.
+    acc_bits: int
+        As in `gemm`.
+
+    Returns
+    -------
+    GemmSums
+        `overflow[m, n]` tells that the sum wrapped at some PE of either column, or that the sums
+        of both columns do not fit together.
+    """
+    m, lanes_a, k = a.shape
+    n, lanes_b, _ = b.shape
+    a_by_pe = a.reshape(m, lanes_a, k // 2, 2).transpose(0, 2, 1, 3).reshape(m, -1)
+    b_by_pe = b.reshape(n * lanes_b, k // 2, 1, 2).repeat(lanes_a, axis=2).reshape(n * lanes_b, -1)
+    columns = gemm(a_by_pe[:, ::-1], b_by_pe[:, ::-1], acc_bits)
+    limit = 1 << (acc_bits - 1)
+    sums = columns.sums.reshape(m, n, lanes_b).sum(axis=2)
+    overflow = columns.overflow.reshape(m, n, lanes_b).any(axis=2)
     overflow |= (sums < -limit) | (sums >= limit)
     return GemmSums((sums + limit) % (2 * limit) - limit, overflow)
 
