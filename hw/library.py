@@ -13,6 +13,7 @@ from oleaster.hw.decoder import OVPDecoder
 from oleaster.hw.emit import Unit, write_design
 from oleaster.hw.encoder import OVPEncoder
 from oleaster.hw.pe import PE
+from oleaster.hw.tensor_core import TensorCore
 from oleaster.models.lane import Lane
 
 __all__ = [
@@ -115,6 +116,11 @@ UNITS: dict[str, UnitSpec] = {
             Lane.named(formats_a), Lane.named(formats_b), rows, cols, acc_bits
         ),
     ),
+    "tensor-core": UnitSpec(
+        "sixteen 16-element dot products with decoders and operand fetch, for `mmaovp`",
+        {"address_bits": Parameter(9, 3, 16, "the register file has 2**address_bits registers")},
+        TensorCore,
+    ),
 }
 
 
@@ -168,6 +174,7 @@ REFERENCE_DESIGNS: tuple[tuple[str, dict[str, int | str]], ...] = (
     ("pe", {"formats_a": "olive4", "formats_b": "olive4"}),
     ("systolic", {"rows": 4, "cols": 4}),
     ("systolic", {"rows": 8, "cols": 8}),
+    ("tensor-core", {}),
 )
 
 

@@ -40,7 +40,10 @@ class MmaRun:
 
 @dataclass(frozen=True)
 class GemmResult:
-    """sums: int64 (M, N), wrapped where `overflow` says so. cycles, flags: as in `MmaRun`."""
+    """The result of one GEMM.
+
+    sums: int64 (M, N). overflow: whether any of them wrapped. cycles: as in `MmaRun`.
+    """
 
     sums: np.ndarray
     overflow: bool
