@@ -344,7 +344,7 @@ def test_accuracy_of_a_decoder(capsys, cached):
     exact, ovp8, both = answer["results"]
     assert [x["format"] for x in answer["results"]] == ["float", "float:ovp8", "int8"]
     assert exact["spearman"] is None
-    assert ovp8["perplexity"] == pytest.approx(exact["perplexity"], rel=0.1)
+    assert exact["perplexity"] < ovp8["perplexity"] < 1.2 * exact["perplexity"]
     assert (ovp8["weight_bits"], ovp8["weight_sqnr_db"]) == (32, None)
     assert both["weight_sqnr_db"] > 30
     assert len(ovp8["layers"]) == 210
