@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oleaster.models.encoder import Array, Linear
-from oleaster.models.formats import FORMATS, FormatError, get_format
+from oleaster.models.formats import FORMATS, CodebookFormat, FormatError, get_format
 from oleaster.models.gemm import GemmSums, gemm
 from oleaster.models.quantize import QuantizedTensor, quantization_stats, quantize
 
@@ -28,7 +28,6 @@ FLOAT = "float"
 """In place of a format's name: an operand that stays float32."""
 
 _AUTO = "auto"
-_WEIGHTS_ONLY = ("codebook",)
 _INTEGERS = ("int", "flint", "ovp")
 
 
@@ -65,7 +64,7 @@ def parse_operands(text: str, *, weights: str | None = None) -> Operands:
     for name in operands:
         if name not in (_AUTO, FLOAT):
             get_format(name)
-    if operands.activations in _WEIGHTS_ONLY:
+    if _is_of_weights_only(operands.activations):
         raise FormatError(
             f"{operands.activations!r} is a format of weights only; name one of activations too, "
             f"as in '{operands.activations}:int8'"
@@ -78,9 +77,9 @@ def all_operands(*, weights: str | None = None) -> list[Operands]:
 
     A format of weights only comes with int8 activations, and not at all where `weights` are given.
     """
-    names = [name for name in FORMATS if name not in _WEIGHTS_ONLY]
+    names = [name for name in FORMATS if not _is_of_weights_only(name)]
     if weights is None:
-        names += [f"{name}:int8" for name in FORMATS if name in _WEIGHTS_ONLY]
+        names += [f"{name}:int8" for name in FORMATS if _is_of_weights_only(name)]
     return [parse_operands(name, weights=weights) for name in [*names, _AUTO]]
 
 
@@ -270,6 +269,10 @@ class MeasuredLinear(QuantizedLinear):
 
 
 _LOSSLESS = {"outlier_normal": 0.0, "outlier_outlier": 0.0, "sqnr_db": float("inf"), "mse": 0.0}
+
+
+def _is_of_weights_only(name: str) -> bool:
+    return isinstance(FORMATS.get(name), CodebookFormat)
 
 
 def _is_calibrated(name: str) -> bool:
