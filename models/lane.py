@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,6 +16,9 @@ FORMAT_SETS = {
     "olive4": ("int4", "flint4", "ovp4-int", "ovp4-flint"),
 }
 """Sets of formats with a name: OliVe's, and those of 4 bits alone."""
+
+
+_LONGEST_NAME = 60  # of a lane: file names hold two
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,10 @@ class Lane:
         for name, formats in FORMAT_SETS.items():
             if self.formats == formats:
                 return name
-        return "_".join(name.replace("-", "") for name in self.formats)
+        joined = "_".join(name.replace("-", "") for name in self.formats)
+        if len(joined) <= _LONGEST_NAME:
+            return joined
+        return f"{len(self.formats)}formats_{hashlib.sha256(joined.encode()).hexdigest()[:8]}"
 
     @cached_property
     def decoders(self) -> tuple[Format, ...]:

@@ -18,9 +18,9 @@ from oleaster.models.cache import cache_root
 from oleaster.models.formats import Format
 from oleaster.models.gemm import MAX_ACC_BITS, GemmSums, gemm_on_lanes
 from oleaster.models.lane import FORMAT_SETS, Lane, required_acc_bits
-from oleaster.models.microscaling import E8M0_BIAS, BlockShifts, aligned_values, windows
+from oleaster.models.microscaling import E8M0_BIAS, windows
 from oleaster.models.quantize import QuantizedTensor
-from oleaster.sim.operand import Operand
+from oleaster.sim.operand import Operand, array_operand
 from oleaster.sim.systolic import gemm_cycles
 from oleaster.sim.tiling import Tiling
 
@@ -110,8 +110,8 @@ def run_gemm(
     )
     spare = acc_bits - required_acc_bits(format_a, format_b, tiling.k)
     window_a, window_b = windows(format_a, format_b, spare)
-    values_a, blocks_a = _lane_values(a, tiling.tile_rows, window_a)
-    values_b, blocks_b = _lane_values(b, tiling.tile_cols, window_b)
+    operand_a, values_a, flushed_a = array_operand(a, tiling.tile_rows, window_a)
+    operand_b, values_b, flushed_b = array_operand(b, tiling.tile_cols, window_b)
     if engine == "rtl":
         # Imported here so that the other engines start faster.
         from oleaster.sim.rtl.engine import build_array, run_array
@@ -120,8 +120,8 @@ def run_gemm(
         started = time.perf_counter()
         run = run_array(
             array,
-            _operand(a, blocks_a, tiling.tile_rows),
-            _operand(b, blocks_b, tiling.tile_cols),
+            operand_a,
+            operand_b,
             expected_cycles=gemm_cycles(tiling),
             progress=progress,
         )
@@ -132,13 +132,13 @@ def run_gemm(
         cycles = gemm_cycles(tiling) if engine == "cycle" else None
     return GemmRun(
         accumulators=sums.sums,
-        scale_a=_row_scales(a, blocks_a, tiling.tile_rows),
-        scale_b=_row_scales(b, blocks_b, tiling.tile_cols),
+        scale_a=_row_scales(a, operand_a, tiling.tile_rows),
+        scale_b=_row_scales(b, operand_b, tiling.tile_cols),
         cycles=cycles,
         macs=tiling.m * tiling.k * tiling.n,
         utilization=None if cycles is None else tiling.macs / (rows * cols * cycles),
         overflow=bool(sums.overflow.any()),
-        flushed_blocks=(_flushed(blocks_a), _flushed(blocks_b)),
+        flushed_blocks=(flushed_a, flushed_b),
         engine=engine,
         wall_s=time.perf_counter() - started,
     )
@@ -181,38 +181,13 @@ def _lane(fmt: Format, count: int) -> Lane:
     return Lane((fmt.name,))
 
 
-def _lane_values(
-    tensor: QuantizedTensor, tile_rows: int, window: int
-) -> tuple[np.ndarray, BlockShifts | None]:
-    """((L, lanes, K) values, how the blocks were shifted)."""
-    if tensor.block_exponents is not None:
-        values, blocks = aligned_values(tensor, tile_rows, window)
-        return values[:, None, :], blocks
-    codes, fmt = tensor.codes, tensor.number_format
-    fmt.decode(codes)  # raises on what the circuit would only flag
-    return fmt.lane_values(codes), None
-
-
-def _operand(tensor: QuantizedTensor, blocks: BlockShifts | None, tile_rows: int) -> Operand:
-    codes, fmt = tensor.codes, tensor.number_format
-    if blocks is None or tensor.block_exponents is None:
-        return Operand(codes, fmt)
-    # A block without a number must not look flushed.
-    base = np.repeat(blocks.base, tile_rows)[: len(codes), None]
-    scales = np.where(blocks.flushed, tensor.block_exponents, base + blocks.shift)
-    return Operand(codes, fmt, scales.astype(np.uint8), blocks.base)
-
-
-def _row_scales(tensor: QuantizedTensor, blocks: BlockShifts | None, tile_rows: int) -> np.ndarray:
+def _row_scales(tensor: QuantizedTensor, operand: Operand, tile_rows: int) -> np.ndarray:
+    """(L,) float64, the value of 1 in every row."""
     scales = np.broadcast_to(tensor.scale.astype(np.float64), tensor.shape[:1]).copy()
-    if blocks is not None:
-        exponents = blocks.base.astype(np.int64) - E8M0_BIAS
+    if operand.base is not None:
+        exponents = operand.base.astype(np.int64) - E8M0_BIAS
         scales *= np.ldexp(1.0, np.repeat(exponents, tile_rows)[: len(scales)])
     return scales
-
-
-def _flushed(blocks: BlockShifts | None) -> int:
-    return 0 if blocks is None else int(blocks.flushed.sum())
 
 
 def _check(

@@ -8,8 +8,10 @@ import numpy as np
 
 from oleaster.models.formats import MX_BLOCK, Format
 from oleaster.models.lane import Lane
+from oleaster.models.microscaling import aligned_values
+from oleaster.models.quantize import QuantizedTensor
 
-__all__ = ["Operand", "operand_words"]
+__all__ = ["Operand", "array_operand", "operand_words"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,26 @@ class Operand:
     format: Format
     scales: np.ndarray | None = None
     base: np.ndarray | None = None
+
+
+def array_operand(
+    tensor: QuantizedTensor, tile_rows: int, window: int = 0
+) -> tuple[Operand, np.ndarray, int]:
+    """A matrix as an array reads it in tiles of so many rows.
+
+    Returns (operand, (L, lanes, K) integers that its lanes hold, number of MX blocks that lie below
+    the window and count as zero). Raises FormatError for codes that the circuit would only flag.
+    """
+    codes, fmt = tensor.codes, tensor.number_format
+    if tensor.block_exponents is None:
+        fmt.decode(codes)
+        return Operand(codes, fmt), fmt.lane_values(codes), 0
+    values, blocks = aligned_values(tensor, tile_rows, window)
+    # A block of zeros must not look flushed.
+    base = np.repeat(blocks.base, tile_rows)[: len(codes), None]
+    scales = np.where(blocks.flushed, tensor.block_exponents, base + blocks.shift)
+    operand = Operand(codes, fmt, scales.astype(np.uint8), blocks.base)
+    return operand, values[:, None, :], int(blocks.flushed.sum())
 
 
 def operand_words(operand: Operand, lane: Lane, lanes: int) -> np.ndarray:

@@ -3,29 +3,34 @@
 import numpy as np
 import pytest
 
-from oleaster.gemm import array_files, run_gemm
+from oleaster.gemm import GemmError, array_files, run_gemm
 from oleaster.hw.emit import write_design
 from oleaster.hw.library import build_unit
-from oleaster.models.formats import FORMATS, get_format
-from oleaster.models.gemm import gemm
-from oleaster.models.quantize import quantize
+from oleaster.models.formats import FORMATS, CodebookFormat, get_format
+from oleaster.models.gemm import gemm_on_lanes
+from oleaster.models.lane import Lane, required_acc_bits
+from oleaster.models.microscaling import windows
+from oleaster.models.quantize import QuantizedTensor, quantize
+from oleaster.sim.operand import Operand, array_operand
 from oleaster.sim.rtl.engine import build_array, run_array
-from oleaster.sim.systolic import Gaps, gemm_cycles, step, stream_sums
-from oleaster.sim.tiling import Tiling, assemble_sums, operand_words
+from oleaster.sim.systolic import Gaps, gemm_cycles, step
+from oleaster.sim.tiling import Tiling
 
 pytestmark = pytest.mark.rtl
 
-# rows, cols, code bits of A and B: square, tall, wide (drained early), single PE, 8-bit, mixed.
+# rows, cols, formats of A and B, accumulator: square, tall, wide (drained early), single PE; 4 bits
+# alone, 4 and 8 on both sides or on one; floats, blocks and codebooks, also beside two lanes.
 GEOMETRIES = [
-    (1, 1, 4, 4),
-    (1, 7, 4, 4),
-    (3, 5, 4, 4),
-    (4, 4, 4, 4),
-    (8, 8, 4, 4),
-    (16, 4, 4, 4),
-    (5, 2, 8, 8),
-    (2, 9, 8, 4),
-    (4, 4, 8, 8),
+    (1, 1, "olive4", "olive4", 32),
+    (1, 7, "olive4", "olive4", 32),
+    (3, 5, "olive4", "olive4", 32),
+    (4, 4, "olive", "olive", 32),
+    (8, 8, "olive", "olive", 32),
+    (16, 4, "olive", "olive", 32),
+    (2, 9, "olive", "olive4", 32),
+    (5, 2, "olive4", "int8,ovp8", 32),
+    (3, 4, "mxfp4-e2m1", "codebook", 32),
+    (4, 6, "int8,fp8-e4m3,mxfp6-e3m2", "fp6-e2m3,mxfp8-e5m2,ovp4-int", 60),
 ]
 GEMMS_EACH = 25
 
@@ -44,10 +49,19 @@ def _random_gaps(rng):
     return Gaps(*(rng.random(1024) < d for d in density))
 
 
-def _operand(rng, shape, code_bits):
-    name = rng.choice([f.name for f in FORMATS.values() if f.code_bits == code_bits])
+def _tensor(rng, shape, name):
+    """Heavy-tailed values in that format; MX blocks 40 binary orders apart."""
+    fmt = get_format(name)
     values = rng.standard_t(1.5, shape).astype(np.float32)
-    return quantize(values, str(name), scale=float(rng.uniform(0.05, 0.5)))
+    if fmt.block_size:
+        blocks = np.repeat(np.ldexp(1.0, rng.integers(-20, 20, (shape[0], 99))), 32, axis=1)
+        return quantize(values * blocks[:, : shape[1]], name)
+    if isinstance(fmt, CodebookFormat):
+        k = shape[1] + shape[1] % 2
+        packed = rng.integers(0, 256, (shape[0], k // 2)).astype(np.uint8)
+        table = rng.integers(0, 256, (256, 2)).astype(np.uint8)
+        return QuantizedTensor(name, (shape[0], k), packed, np.float32(1), codebook=table)
+    return quantize(values, name, scale=float(rng.uniform(0.05, 0.5)) * 7 / fmt.max_normal)
 
 
 def edges(trace):
@@ -63,59 +77,148 @@ def edges(trace):
     return sum(signal.astype(np.uint8) << bit for bit, signal in enumerate(signals))
 
 
-@pytest.mark.parametrize("geometry", GEOMETRIES, ids=lambda g: "{}x{}-a{}b{}".format(*g))
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=lambda g: "{}x{}-{}-{}-{}".format(*g))
 def test_model_cycle_and_rtl_agree(geometry):
-    rows, cols, bits_a, bits_b = geometry
-    executable = build_array(*array_files(bits_a, bits_b, rows, cols))
-    rng = np.random.default_rng([rows, cols, bits_a, bits_b])
+    rows, cols, formats_a, formats_b, acc_bits = geometry
+    lanes = Lane.named(formats_a), Lane.named(formats_b)
+    array = build_array(*array_files(*lanes, rows, cols, acc_bits))
+    rng = np.random.default_rng([rows, cols, acc_bits])
+    flushed = 0
     for _ in range(GEMMS_EACH):
         m, k, n = _random_gemm(rng, rows, cols)
-        a, b = _operand(rng, (m, k), bits_a), _operand(rng, (n, k), bits_b)
+        names = [str(rng.choice(lane.formats)) for lane in lanes]
+        k += k % 2 if "codebook" in names else 0
+        a, b = _tensor(rng, (m, k), names[0]), _tensor(rng, (n, k), names[1])
+        formats = a.number_format, b.number_format
         gaps = _random_gaps(rng)
-        tiling = Tiling(m, k, n, rows, cols)
+        is_fusing = array.is_fusing
+        tiling = Tiling(m, k, n, rows, cols, formats[0].lanes, formats[1].lanes, is_fusing)
+        spare = acc_bits - required_acc_bits(*formats, k)
+        window_a, window_b = windows(*formats, spare)
+        operand_a, values_a, flushed_a = array_operand(a, tiling.tile_rows, window_a)
+        operand_b, values_b, flushed_b = array_operand(b, tiling.tile_cols, window_b)
         expected = step(tiling, gaps)
         run = run_array(
-            executable,
-            tiling,
-            operand_words(a.packed, rows, bits_a),
-            operand_words(b.packed, cols, bits_b),
-            flint=("flint" in a.format, "flint" in b.format),
-            gaps=gaps,
-            trace=True,
-            expected_cycles=expected.cycles,
+            array, operand_a, operand_b, gaps=gaps, trace=True, expected_cycles=expected.cycles
         )
-        case = f"{m}x{k}x{n} {a.format} {b.format}"
-        reference = gemm(get_format(a.format).decode(a.codes), get_format(b.format).decode(b.codes))
+        case = f"{m}x{k}x{n} {names}"
+        reference = gemm_on_lanes(values_a, values_b, acc_bits)
         np.testing.assert_array_equal(run.sums, reference.sums, case)
         np.testing.assert_array_equal(run.overflow, reference.overflow, case)
-        assert run.flags == ({"overflow"} if reference.overflow.any() else set()), case
+        flags = {"overflow"} if reference.overflow.any() else set()
+        flags |= {"flushed"} if flushed_a or flushed_b else set()
+        assert run.flags == flags, case
         assert run.cycles == expected.cycles, case
         np.testing.assert_array_equal(run.trace, edges(expected), case)
         if not (gaps.a.any() or gaps.b.any() or gaps.sums.any()):
-            assert run.cycles == gemm_cycles(m, k, n, rows, cols), case
+            assert run.cycles == gemm_cycles(tiling), case
+        flushed += flushed_a + flushed_b
+    assert bool(flushed) == any(lane.has_blocks for lane in lanes)
+
+
+# Every pair of formats whose largest product fits the widest accumulator.
+WIDEST = 62
+EXHAUSTIVE = (2, 16)  # few rows leave fast, where K is 2
+ALL = tuple(FORMATS)
+PAIRS = [
+    (ALL, tuple(f for f in ALL if not f.endswith("fp8-e5m2"))),
+    (("fp8-e5m2", "mxfp8-e5m2"), tuple(f for f in ALL if not f.endswith(("e5m2", "e4m3")))),
+]
+
+
+def _every_element(name, rng):
+    """(rows, 2) codes: every code that stands for a number beside a zero, every outlier beside its
+    victim; for a codebook, every index. (Odd places: test_hw_codecs.)"""
+    fmt = get_format(name)
+    if isinstance(fmt, CodebookFormat):
+        index = np.arange(256).astype(np.uint8)
+        return np.stack([index & 15, index >> 4], axis=1)
+    zero = int(np.flatnonzero((fmt.normal.values == 0) & fmt.normal.usable)[0])
+    identifier = next((row.code for row in fmt.table() if row.role == "identifier"), None)
+    partner = {"normal": zero, "outlier": identifier}
+    elements = [(row.code, partner[row.role]) for row in fmt.table() if row.role in partner]
+    return np.array(elements, np.uint8)
+
+
+@pytest.mark.parametrize("lanes", PAIRS, ids=["all", "e5m2"])
+def test_every_product_of_two_elements(lanes):
+    """All codes of A against all codes of B: M x N products of K = 2, for each pair of formats."""
+    array = build_array(*array_files(Lane(lanes[0]), Lane(lanes[1]), *EXHAUSTIVE, WIDEST))
+    rng = np.random.default_rng(0)
+    table = rng.integers(0, 256, (256, 2)).astype(np.uint8)
+    operands = []
+    for names, size in zip(lanes, EXHAUSTIVE, strict=True):
+        operands.append([])
+        for name in names:
+            codes, fmt = _every_element(name, rng), get_format(name)
+            if isinstance(fmt, CodebookFormat):
+                fmt = fmt.with_table(table)
+            values = fmt.lane_values(codes).astype(np.int64)
+            if not fmt.block_size:
+                operands[-1].append((name, Operand(codes, fmt), values))
+                continue
+            # Shifts that leave room for the widest products: 0 .. 3, and some blocks flushed.
+            base = np.full(-(-len(codes) // size), 100, np.uint8)
+            scales = rng.choice([99, 100, 101, 103], (len(codes), 1)).astype(np.uint8)
+            shift = scales.astype(int) - 100
+            shifted = np.where(shift >= 0, values[:, 0] << shift.clip(0), 0)
+            operands[-1].append((name, Operand(codes, fmt, scales, base), shifted[:, None]))
+    tried = 0
+    for name_a, a, values_a in operands[0]:
+        for name_b, b, values_b in operands[1]:
+            if required_acc_bits(a.format, b.format, 1) + 6 > WIDEST:
+                continue
+            run = run_array(array, a, b)
+            expected = gemm_on_lanes(values_a, values_b, WIDEST)
+            np.testing.assert_array_equal(run.sums, expected.sums, f"{name_a} x {name_b}")
+            assert not expected.overflow.any()
+            assert run.flags <= {"flushed"}
+            tried += 1
+    assert tried > len(lanes[0]) * len(lanes[1]) * 0.8
 
 
 @pytest.mark.parametrize("engine", ["cycle", "rtl"])
-def test_engines_agree_on_a_float_gemm(engine):
+@pytest.mark.parametrize(
+    ("format_a", "format_b", "macs_per_mac"),
+    [("ovp4-int", "ovp4-flint", 1), ("int8", "ovp4-int", 2), ("ovp8", "int8", 4)],
+)
+def test_engines_agree_on_a_float_gemm(engine, format_a, format_b, macs_per_mac):
     rng = np.random.default_rng(5)
-    a = quantize(rng.standard_t(3, (13, 31)).astype(np.float32), "ovp4-int")
-    b = quantize(rng.standard_t(3, (9, 31)).astype(np.float32), "ovp4-flint")
+    a = quantize(rng.standard_t(3, (13, 31)).astype(np.float32), format_a)
+    b = quantize(rng.standard_t(3, (9, 31)).astype(np.float32), format_b)
     model = run_gemm(a, b, engine="model", rows=4, cols=4)
     run = run_gemm(a, b, engine=engine, rows=4, cols=4)
     np.testing.assert_array_equal(run.accumulators, model.accumulators)
+    np.testing.assert_allclose(run.values(), a.dequantize() @ b.dequantize().T, rtol=1e-4)
     assert model.cycles is None
-    assert run.cycles == gemm_cycles(13, 31, 9, 4, 4)
+    lanes = a.number_format.lanes, b.number_format.lanes
+    assert run.cycles == gemm_cycles(Tiling(13, 31, 9, 4, 4, *lanes, is_fusing=True))
     assert run.macs == 13 * 31 * 9
-    assert run.utilization == pytest.approx(run.macs / (16 * run.cycles))
+    assert run.utilization == pytest.approx(run.macs * macs_per_mac / (16 * run.cycles))
 
 
 def test_accumulators_wrap_and_say_so():
     largest = np.full((1, 4), 32768.0, np.float32)
     a = quantize(largest * [1, 0, 1, 0], "ovp8", scale=1.0)
-    runs = [run_gemm(a, a, engine=e, rows=5, cols=2) for e in ("model", "cycle", "rtl")]
+    runs = [run_gemm(a, a, engine=e, rows=6, cols=2) for e in ("model", "cycle", "rtl")]
     for run in runs:
         assert run.overflow
         np.testing.assert_array_equal(run.accumulators, [[-(2**31)]])
+
+
+def test_widths_that_cannot_hold_the_sums_are_refused():
+    x = quantize(np.ones((2, 64), np.float32), "fp8-e4m3")
+    with pytest.raises(GemmError, match=r"exact sum over K = 64 can need 43 bits.* have 32"):
+        run_gemm(x, x)
+    assert not run_gemm(x, x, engine="rtl", rows=2, cols=2, acc_bits=43).overflow
+    y = quantize(np.ones((2, 64), np.float32), "fp8-e5m2")
+    with pytest.raises(GemmError, match="can need 71 bits.*62 is the most"):
+        run_gemm(y, y, acc_bits=62)
+    z = quantize(np.ones((2, 64), np.float32), "ovp8")
+    with pytest.raises(GemmError, match="one product can need 32 bits"):
+        run_gemm(z, z, acc_bits=31)
+    with pytest.raises(GemmError, match="rows is 3; it must be even, for an element of ovp8"):
+        run_gemm(z, x, rows=3)
 
 
 def test_utilisation_of_a_large_gemm():
@@ -128,22 +231,21 @@ def test_utilisation_of_a_large_gemm():
 
 
 def test_narrow_accumulators_wrap(tmp_path):
-    verilog, manifest = write_design(build_unit("systolic", rows=3, cols=2, acc_bits=17), tmp_path)
-    executable = build_array(verilog, manifest)
+    unit = build_unit("systolic", rows=4, cols=2, acc_bits=17, formats_a="olive4,int8")
+    array = build_array(*write_design(unit, tmp_path))
     rng = np.random.default_rng(1)
     a, b = (
         quantize(192 * rng.choice([-1, 1, 0.02], (n, 9)), "ovp4-flint", scale=1.0) for n in (7, 5)
     )
-    tiling = Tiling(7, 9, 5, 3, 2)
-    words = operand_words(a.packed, 3, 4), operand_words(b.packed, 2, 4)
-    run = run_array(executable, tiling, *words, acc_bits=17, flint=(True, True))
-    fmt = get_format("ovp4-flint")
-    reference = gemm(fmt.decode(a.codes), fmt.decode(b.codes), 17)
-    assert 0 < reference.overflow.sum() < reference.overflow.size
-    np.testing.assert_array_equal(run.sums, reference.sums)
-    np.testing.assert_array_equal(run.overflow, reference.overflow)
-    streamed = stream_sums(tiling, *words, fmt, fmt, 17)
-    np.testing.assert_array_equal(assemble_sums(streamed.sums, tiling), run.sums)
+    c = quantize(127 * rng.choice([-1, 1, 0.02], (7, 9)), "int8", scale=1.0)
+    for left in (a, c):
+        operand_a, values_a, _ = array_operand(left, 4)
+        operand_b, values_b, _ = array_operand(b, 2)
+        run = run_array(array, operand_a, operand_b)
+        reference = gemm_on_lanes(values_a, values_b, 17)
+        assert 0 < reference.overflow.sum() < reference.overflow.size
+        np.testing.assert_array_equal(run.sums, reference.sums)
+        np.testing.assert_array_equal(run.overflow, reference.overflow)
 
 
 def test_deep_4_bit_sums_overflow_only_beyond_the_known_depth():

@@ -1,7 +1,7 @@
-"""The verb gemm: two float matrices through the OVP array, as model, cycle model or RTL."""
+"""The verb gemm: two float matrices through an array, as model, cycle model or RTL."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
@@ -30,14 +30,19 @@ def gemm(
     engine: Annotated[Engine, typer.Option(help="Values; cycles too; or Verilog.")] = "cycle",
     rows: Side = 16,
     cols: Side = 16,
+    acc_width: Annotated[
+        int, typer.Option(help="Bits of an accumulator; more than 32 are written as int64.")
+    ] = 32,
     dequantize: Annotated[
-        bool, typer.Option("--dequantize", help="Write float32 values, not int32 sums.")
+        bool, typer.Option("--dequantize", help="Write float32 values, not the sums.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Multiply A by B on a rows x cols array: quantised along K, int32 accumulators out.
+    """Multiply A by B on a rows x cols array: quantised along K, accumulators out.
 
-    The three engines give identical accumulators; cycle and rtl give identical cycles.
+    The three engines give identical accumulators; cycle and rtl give identical cycles. The formats
+    of A and B may be any two whose exact sums fit the accumulators. An element of int8 or ovp8
+    takes two of the array's 4-bit lanes, so rows, or cols, must then be even.
     """
     if (scale_a is None) != (scale_b is None):
         raise CommandError("--scale-a and --scale-b go together; give both, or neither to search")
@@ -57,18 +62,35 @@ def gemm(
         )
     left = _quantized("A", x, format_a, scale_a)
     right = _quantized("B", np.ascontiguousarray(y.T), format_b, scale_b)
+    has_blocks = left.block_exponents is not None or right.block_exponents is not None
+    if has_blocks and not dequantize:
+        raise CommandError(
+            f"{left.format} times {right.format}: sums of MX blocks have a scale for each tile; "
+            "give --dequantize to have them as float32 values"
+        )
     with progress_bar("tiles") as report:
-        run = run_gemm(left, right, engine=engine, rows=rows, cols=cols, progress=report)
-    result: NDArray[np.int32] | NDArray[np.float32] = run.accumulators
+        run = run_gemm(
+            left,
+            right,
+            engine=engine,
+            rows=rows,
+            cols=cols,
+            acc_bits=acc_width,
+            progress=report,
+        )
+    result: NDArray[np.integer[Any]] | NDArray[np.float32]
+    result = run.accumulators.astype(np.int32 if acc_width <= 32 else np.int64)
     if dequantize:
-        step = float(left.scale) * float(right.scale)
         with np.errstate(over="ignore"):
-            result = (run.accumulators * step).astype(np.float32)
+            result = run.values().astype(np.float32)
         if not np.isfinite(result).all():
             warn("some products are beyond float32 and were written as infinities")
     io.write_array(output, result)
     if run.overflow:
-        warn("an accumulator left the range of 32 bits and wrapped; the sums are not exact")
+        warn(f"an accumulator left the range of {acc_width} bits and wrapped; sums are not exact")
+    if any(run.flushed_blocks):
+        flushed = "{:,} of A and {:,} of B".format(*run.flushed_blocks)
+        warn(f"MX blocks below the accumulators' window counted as zero: {flushed}")
     shape = [*x.shape, y.shape[1]]
     if json:
         print_json(
@@ -84,7 +106,10 @@ def gemm(
                 "macs": run.macs,
                 "cycles": run.cycles,
                 "utilization": run.utilization,
+                "acc_bits": acc_width,
                 "overflow": run.overflow,
+                "flushed_blocks_a": run.flushed_blocks[0],
+                "flushed_blocks_b": run.flushed_blocks[1],
                 "dequantized": dequantize,
                 "wall_s": run.wall_s,
                 "output": str(output),
@@ -95,7 +120,7 @@ def gemm(
     print_facts(
         {
             "M x K x N": _by(shape),
-            "array": f"{rows} x {cols}, engine {run.engine}",
+            "array": f"{rows} x {cols}, {acc_width}-bit accumulators, engine {run.engine}",
             "formats": f"{left.format}, {right.format}",
             "scales": f"{float(left.scale):.6g}, {float(right.scale):.6g}",
             "cycles": "not counted by this engine" if run.cycles is None else f"{run.cycles:,}",
