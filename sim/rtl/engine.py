@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,10 +24,14 @@ __all__ = [
     "ArraySimulator",
     "RtlRun",
     "build_array",
+    "flag_names",
     "harness_arguments",
     "harness_build",
+    "operand_arguments",
+    "operand_build",
     "read_sums",
     "run_array",
+    "simulate",
     "write_gaps",
 ]
 
@@ -103,15 +107,21 @@ def harness_build(verilog: Path, manifest: Path) -> tuple[dict[str, int], dict[s
     of = json.loads(manifest.read_text())["parameters"]
     parameters = {"COLS": of["cols"], "ACC_BITS": of["acc_bits"]}
     defines = {"DUT": verilog.stem}
-    for side, lanes in (("A", of["rows"]), ("B", of["cols"])):
-        lane = Lane(tuple(of[f"formats_{side.lower()}"]))
-        parameters[f"WORD_BITS_{side}"] = lane.word_bits(lanes)
-        parameters[f"FORMAT_BITS_{side}"] = lane.select_bits
-        if lane.has_codebook:
-            defines[f"TABLE_{side}"] = "1"
-        if lane.has_blocks:
-            defines["FLUSHED"] = "1"
+    for side, lanes in (("a", of["rows"]), ("b", of["cols"])):
+        operand_build(parameters, defines, side, Lane(tuple(of[f"formats_{side}"])), lanes)
     return parameters, defines
+
+
+def operand_build(
+    parameters: dict[str, int], defines: dict[str, str], side: str, lane: Lane, lanes: int
+) -> None:
+    """Add what a harness must know of the words of operand "a" or "b"."""
+    parameters[f"WORD_BITS_{side.upper()}"] = lane.word_bits(lanes)
+    parameters[f"FORMAT_BITS_{side.upper()}"] = lane.select_bits
+    if lane.has_codebook:
+        defines[f"TABLE_{side.upper()}"] = "1"
+    if lane.has_blocks:
+        defines["FLUSHED"] = "1"
 
 
 def harness_arguments(
@@ -130,23 +140,36 @@ def harness_arguments(
         ("a", a, array.lane_a, array.rows),
         ("b", b, array.lane_b, array.cols),
     ):
-        words = operand_words(operand, lane, lanes)
-        # $fread takes the first byte as the most significant one.
-        (folder / f"{side}.bin").write_bytes(words[..., ::-1].tobytes())
-        arguments[side] = folder / f"{side}.bin"
-        arguments[f"format_{side}"] = lane.select[operand.format.name]
-        if isinstance(operand.format, CodebookFormat) and operand.format.entries is not None:
-            table = operand.format.entries.astype(int) @ (1, 256)
-            (folder / f"table_{side}.hex").write_text("\n".join(f"{entry:x}" for entry in table))
-            arguments[f"table_{side}"] = folder / f"table_{side}.hex"
+        arguments |= operand_arguments(
+            folder, side, operand, lane, operand_words(operand, lane, lanes)
+        )
     if gaps is not None:
-        arguments["gaps"] = write_gaps(folder / "gaps.hex", gaps)
+        arguments["gaps"] = write_gaps(folder / "gaps.hex", (gaps.a, gaps.b, gaps.sums))
     return [f"+{name}={value}" for name, value in arguments.items()]
 
 
-def write_gaps(path: Path, gaps: Gaps) -> Path:
+def operand_arguments(
+    folder: Path, side: str, operand: Operand, lane: Lane, words: np.ndarray
+) -> dict[str, object]:
+    """Write the files of operand "a" or "b" to `folder` and return its plusargs by name.
+
+    words: uint8 (..., bytes), as the harness reads them.
+    """
+    arguments: dict[str, object] = {side: folder / f"{side}.bin"}
+    # $fread takes the first byte as the most significant one.
+    (folder / f"{side}.bin").write_bytes(words[..., ::-1].tobytes())
+    arguments[f"format_{side}"] = lane.select[operand.format.name]
+    if isinstance(operand.format, CodebookFormat) and operand.format.entries is not None:
+        table = operand.format.entries.astype(int) @ (1, 256)
+        (folder / f"table_{side}.hex").write_text("\n".join(f"{entry:x}" for entry in table))
+        arguments[f"table_{side}"] = folder / f"table_{side}.hex"
+    return arguments
+
+
+def write_gaps(path: Path, patterns: Sequence[np.ndarray]) -> Path:
+    """Write the gap memory of a harness, the first pattern in its lowest bit."""
     bits = np.zeros(GAP_PERIOD, int)
-    for position, pattern in enumerate((gaps.a, gaps.b, gaps.sums)):
+    for position, pattern in enumerate(patterns):
         if GAP_PERIOD % len(pattern):
             raise ValueError(f"a gap pattern of {len(pattern)} does not divide {GAP_PERIOD}")
         bits |= np.tile(pattern, GAP_PERIOD // len(pattern)).astype(int) << position
@@ -222,17 +245,26 @@ def run_array(
             arguments.append(f"+trace={folder / 'trace.bin'}")
         if expected_cycles is not None:
             arguments.append(f"+max_cycles={8 * expected_cycles + 10_000}")
-        cycles, flags = _simulate([str(array.executable), *arguments], tiling, progress)
+        command = [str(array.executable), *arguments]
+        cycles, flags = simulate(command, tiling.tile_rows, tiling.tiles, progress)
         sums, overflow = read_sums(folder / "sums.bin", tiling, array.acc_bits)
         edges = np.fromfile(folder / "trace.bin", np.uint8) if trace else None
+    return RtlRun(sums, overflow, cycles, flag_names(flags), edges)
+
+
+def flag_names(bits: int) -> frozenset[str]:
+    """Those of an array's sticky flags that are set."""
     names = ("overflow", "illegal", "misaligned", "flushed")
-    present = frozenset(name for bit, name in enumerate(names) if flags >> bit & 1)
-    return RtlRun(sums, overflow, cycles, present, edges)
+    return frozenset(name for bit, name in enumerate(names) if bits >> bit & 1)
 
 
-def _simulate(
-    command: list[str], tiling: Tiling, progress: Callable[[int, int], None] | None
+def simulate(
+    command: list[str], tile_rows: int, tiles: int, progress: Callable[[int, int], None] | None
 ) -> tuple[int, int]:
+    """Run a simulator of an array; (cycles, flags). A tile gives `tile_rows` words of sums.
+
+    Raises ToolError if it does not come to its end.
+    """
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
@@ -242,7 +274,7 @@ def _simulate(
             for line in process.stdout:
                 lines.append(line.strip())
                 if progress is not None and line.startswith("rows "):
-                    progress(int(line.split()[1]) // tiling.tile_rows, tiling.tiles)
+                    progress(int(line.split()[1]) // tile_rows, tiles)
         except BaseException:
             process.kill()
             raise
@@ -251,5 +283,5 @@ def _simulate(
         tail = "; ".join(lines[-4:]) or f"exit code {process.returncode}"
         raise ToolError(f"the simulation did not finish: {tail}")
     if progress is not None:
-        progress(tiling.tiles, tiling.tiles)
+        progress(tiles, tiles)
     return int(outcome[1]), int(outcome[2])
