@@ -1329,24 +1329,24 @@ module tensor_core_r512(instruction_valid, read_data, clear, clk, rst, instructi
   wire [63:0] _013_;
   wire [31:0] _014_;
   wire [63:0] _015_;
-  wire [1023:0] _016_;
-  wire _017_;
-  wire [3:0] _018_;
+  wire _016_;
+  wire [3:0] _017_;
+  wire _018_;
   wire _019_;
   wire _020_;
   wire _021_;
   wire _022_;
   wire _023_;
   wire _024_;
-  wire _025_;
-  wire _026_;
-  wire _027_;
-  wire _028_;
-  wire _029_;
-  wire _030_;
+  wire [31:0] _025_;
+  wire [63:0] _026_;
+  wire [31:0] _027_;
+  wire [63:0] _028_;
+  wire [31:0] _029_;
+  wire [63:0] _030_;
   wire _031_;
   wire _032_;
-  wire [31:0] _033_;
+  wire _033_;
   wire _034_;
   wire _035_;
   wire _036_;
@@ -1354,27 +1354,9 @@ module tensor_core_r512(instruction_valid, read_data, clear, clk, rst, instructi
   wire _038_;
   wire _039_;
   wire _040_;
-  wire _041_;
-  wire _042_;
-  wire [63:0] _043_;
-  wire [31:0] _044_;
-  wire [63:0] _045_;
-  wire [31:0] _046_;
-  wire [63:0] _047_;
-  wire _048_;
-  wire _049_;
-  wire _050_;
-  wire _051_;
-  wire _052_;
-  wire _053_;
-  wire _054_;
-  wire _055_;
-  wire _056_;
-  wire _057_;
-  wire \$signal ;
-  wire \$signal$30 ;
   wire [63:0] a0_chunk;
   wire [63:0] a1_chunk;
+  wire a_narrow;
   wire [127:0] a_row0;
   wire [127:0] a_row1;
   wire active;
@@ -1389,6 +1371,7 @@ module tensor_core_r512(instruction_valid, read_data, clear, clk, rst, instructi
   wire [63:0] b5_chunk;
   wire [63:0] b6_chunk;
   wire [63:0] b7_chunk;
+  wire b_narrow;
   output busy;
   wire [511:0] c;
   input clear;
@@ -1451,6 +1434,7 @@ module tensor_core_r512(instruction_valid, read_data, clear, clk, rst, instructi
   wire [1023:0] fetch_c;
   wire [7:0] fetch_d;
   wire fetch_start;
+  wire first;
   output illegal;
   reg illegal = 1'h0;
   input [37:0] instruction_payload;
@@ -1470,22 +1454,6 @@ module tensor_core_r512(instruction_valid, read_data, clear, clk, rst, instructi
   output [8:0] write_address;
   output [1023:0] write_data;
   output write_enable;
-  assign _035_ = ~ step_2[0];
-  assign _036_ = ~ step_2[0];
-  assign _037_ = ~ step_2[0];
-  assign _038_ = ~ step_2[0];
-  assign _039_ = ~ step_2[0];
-  assign _040_ = ~ step_2[0];
-  assign _041_ = ~ step_2[0];
-  assign _042_ = ~ step_2[0];
-  always @(posedge clk)
-    step_1 <= step;
-  always @(posedge clk)
-    d_1 <= fetch_d;
-  always @(posedge clk)
-    step_2 <= step_1;
-  always @(posedge clk)
-    d_2 <= d_1;
   always @(posedge clk)
     step_3 <= step_2;
   always @(posedge clk)
@@ -1493,15 +1461,15 @@ module tensor_core_r512(instruction_valid, read_data, clear, clk, rst, instructi
   assign _000_ = | step;
   assign active = fetch_start | _000_;
   assign _011_ = ~ fetch_a_type[1];
-  assign \$signal  = fetch_b_type[1] & _011_;
+  assign a_narrow = fetch_b_type[1] & _011_;
   assign _022_ = ~ fetch_b_type[1];
-  assign \$signal$30  = fetch_a_type[1] & _022_;
-  assign _033_ = step[0] ? a_row0[63:32] : a_row0[31:0];
-  assign _043_ = step[0] ? a_row0[127:64] : a_row0[63:0];
-  assign _044_ = step[0] ? a_row1[63:32] : a_row1[31:0];
-  assign _045_ = step[0] ? a_row1[127:64] : a_row1[63:0];
-  assign _046_ = step[0] ? fetch_b[63:32] : fetch_b[31:0];
-  assign _047_ = step[0] ? fetch_b[127:64] : fetch_b[63:0];
+  assign b_narrow = fetch_a_type[1] & _022_;
+  assign _025_ = step[0] ? a_row0[63:32] : a_row0[31:0];
+  assign _026_ = step[0] ? a_row0[127:64] : a_row0[63:0];
+  assign _027_ = step[0] ? a_row1[63:32] : a_row1[31:0];
+  assign _028_ = step[0] ? a_row1[127:64] : a_row1[63:0];
+  assign _029_ = step[0] ? fetch_b[63:32] : fetch_b[31:0];
+  assign _030_ = step[0] ? fetch_b[127:64] : fetch_b[63:0];
   assign _001_ = step[0] ? fetch_b[191:160] : fetch_b[159:128];
   assign _002_ = step[0] ? fetch_b[255:192] : fetch_b[191:128];
   assign _003_ = step[0] ? fetch_b[319:288] : fetch_b[287:256];
@@ -1516,32 +1484,25 @@ module tensor_core_r512(instruction_valid, read_data, clear, clk, rst, instructi
   assign _013_ = step[0] ? fetch_b[895:832] : fetch_b[831:768];
   assign _014_ = step[0] ? fetch_b[959:928] : fetch_b[927:896];
   assign _015_ = step[0] ? fetch_b[1023:960] : fetch_b[959:896];
-  assign { _016_[1023:512], c } = step_2[1] ? { 512'h0, fetch_c[1023:512] } : fetch_c;
-  assign _017_ = active_3 & step_3[0];
-  assign write_enable = _017_ & step_3[1];
-  assign _018_ = step + 1'h1;
-  assign _019_ = | { edp1_7_wraps, edp1_6_wraps, edp1_5_wraps, edp1_4_wraps, edp1_3_wraps, edp1_2_wraps, edp1_1_wraps, edp1_0_wraps, edp0_7_wraps, edp0_6_wraps, edp0_5_wraps, edp0_4_wraps, edp0_3_wraps, edp0_2_wraps, edp0_1_wraps, edp0_0_wraps };
-  assign _020_ = | { edp1_7_illegal, edp1_6_illegal, edp1_5_illegal, edp1_4_illegal, edp1_3_illegal, edp1_2_illegal, edp1_1_illegal, edp1_0_illegal, edp0_7_illegal, edp0_6_illegal, edp0_5_illegal, edp0_4_illegal, edp0_3_illegal, edp0_2_illegal, edp0_1_illegal, edp0_0_illegal };
-  assign _021_ = active & _020_;
-  assign _023_ = active_3 & step_3[0];
-  assign _024_ = ~ step_3[1];
-  assign _025_ = _023_ & _024_;
-  assign _026_ = ~ step_2[0];
-  assign _027_ = ~ step_2[0];
-  assign _028_ = ~ step_2[0];
-  assign _029_ = ~ step_2[0];
-  assign _030_ = ~ step_2[0];
-  assign _031_ = ~ step_2[0];
-  assign _032_ = ~ step_2[0];
-  assign _034_ = ~ step_2[0];
+  assign first = ~ step_2[0];
+  assign c = step_2[1] ? fetch_c[1023:512] : fetch_c[511:0];
+  assign _016_ = active_3 & step_3[0];
+  assign write_enable = _016_ & step_3[1];
+  assign _017_ = step + 1'h1;
+  assign _018_ = | { edp1_7_wraps, edp1_6_wraps, edp1_5_wraps, edp1_4_wraps, edp1_3_wraps, edp1_2_wraps, edp1_1_wraps, edp1_0_wraps, edp0_7_wraps, edp0_6_wraps, edp0_5_wraps, edp0_4_wraps, edp0_3_wraps, edp0_2_wraps, edp0_1_wraps, edp0_0_wraps };
+  assign _019_ = | { edp1_7_illegal, edp1_6_illegal, edp1_5_illegal, edp1_4_illegal, edp1_3_illegal, edp1_2_illegal, edp1_1_illegal, edp1_0_illegal, edp0_7_illegal, edp0_6_illegal, edp0_5_illegal, edp0_4_illegal, edp0_3_illegal, edp0_2_illegal, edp0_1_illegal, edp0_0_illegal };
+  assign _020_ = active & _019_;
+  assign _021_ = active_3 & step_3[0];
+  assign _023_ = ~ step_3[1];
+  assign _024_ = _021_ & _023_;
   always @(posedge clk)
-    if (_025_) kept <= { edp1_7_acc, edp1_6_acc, edp1_5_acc, edp1_4_acc, edp1_3_acc, edp1_2_acc, edp1_1_acc, edp1_0_acc, edp0_7_acc, edp0_6_acc, edp0_5_acc, edp0_4_acc, edp0_3_acc, edp0_2_acc, edp0_1_acc, edp0_0_acc };
+    step_1 <= step;
   always @(posedge clk)
-    if (_048_) illegal <= 1'h0;
-    else if (_021_) illegal <= 1'h1;
+    d_1 <= fetch_d;
   always @(posedge clk)
-    if (_049_) overflow <= 1'h0;
-    else if (_019_) overflow <= 1'h1;
+    step_2 <= step_1;
+  always @(posedge clk)
+    d_2 <= d_1;
   always @(posedge clk)
     if (rst) active_3 <= 1'h0;
     else active_3 <= active_2;
@@ -1553,67 +1514,75 @@ module tensor_core_r512(instruction_valid, read_data, clear, clk, rst, instructi
     else active_1 <= active;
   always @(posedge clk)
     if (rst) step <= 3'h0;
-    else if (active) step <= _018_[2:0];
-  assign _048_ = | { clear, rst };
-  assign _049_ = | { clear, rst };
-  assign b7_chunk = \$signal$30  ? { 32'h0, _014_ } : _015_;
-  assign b6_chunk = \$signal$30  ? { 32'h0, _012_ } : _013_;
-  assign b5_chunk = \$signal$30  ? { 32'h0, _009_ } : _010_;
-  assign b4_chunk = \$signal$30  ? { 32'h0, _007_ } : _008_;
-  assign b3_chunk = \$signal$30  ? { 32'h0, _005_ } : _006_;
-  assign b2_chunk = \$signal$30  ? { 32'h0, _003_ } : _004_;
-  assign b1_chunk = \$signal$30  ? { 32'h0, _001_ } : _002_;
-  assign b0_chunk = \$signal$30  ? { 32'h0, _046_ } : _047_;
-  assign a1_chunk = \$signal  ? { 32'h0, _044_ } : _045_;
-  function [127:0] _134_;
+    else if (active) step <= _017_[2:0];
+  always @(posedge clk)
+    if (_024_) kept <= { edp1_7_acc, edp1_6_acc, edp1_5_acc, edp1_4_acc, edp1_3_acc, edp1_2_acc, edp1_1_acc, edp1_0_acc, edp0_7_acc, edp0_6_acc, edp0_5_acc, edp0_4_acc, edp0_3_acc, edp0_2_acc, edp0_1_acc, edp0_0_acc };
+  always @(posedge clk)
+    if (_031_) illegal <= 1'h0;
+    else if (_020_) illegal <= 1'h1;
+  always @(posedge clk)
+    if (_032_) overflow <= 1'h0;
+    else if (_018_) overflow <= 1'h1;
+  assign _031_ = | { clear, rst };
+  assign _032_ = | { clear, rst };
+  assign b7_chunk = b_narrow ? { 32'h0, _014_ } : _015_;
+  assign b6_chunk = b_narrow ? { 32'h0, _012_ } : _013_;
+  assign b5_chunk = b_narrow ? { 32'h0, _009_ } : _010_;
+  assign b4_chunk = b_narrow ? { 32'h0, _007_ } : _008_;
+  assign b3_chunk = b_narrow ? { 32'h0, _005_ } : _006_;
+  assign b2_chunk = b_narrow ? { 32'h0, _003_ } : _004_;
+  assign b1_chunk = b_narrow ? { 32'h0, _001_ } : _002_;
+  assign b0_chunk = b_narrow ? { 32'h0, _029_ } : _030_;
+  assign a1_chunk = a_narrow ? { 32'h0, _027_ } : _028_;
+  function [127:0] _102_;
     input [127:0] a;
     input [511:0] b;
     input [3:0] s;
     case (s)
       4'b0001:
-        _134_ = b[127:0];
+        _102_ = b[127:0];
       4'b0010:
-        _134_ = b[255:128];
+        _102_ = b[255:128];
       4'b0100:
-        _134_ = b[383:256];
+        _102_ = b[383:256];
       4'b1000:
-        _134_ = b[511:384];
+        _102_ = b[511:384];
       4'b0000:
-        _134_ = a;
+        _102_ = a;
       default:
-        _134_ = 128'bx;
+        _102_ = 128'bx;
     endcase
   endfunction
-  assign a_row1 = _134_(128'hxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx, { fetch_a[255:128], fetch_a[511:384], fetch_a[767:640], fetch_a[1023:896] }, { _053_, _052_, _051_, _050_ });
-  assign _050_ = step[2:1] == 2'h3;
-  assign _051_ = step[2:1] == 2'h2;
-  assign _052_ = step[2:1] == 2'h1;
-  assign _053_ = ! step[2:1];
-  assign a0_chunk = \$signal  ? { 32'h0, _033_ } : _043_;
-  function [127:0] _140_;
+  assign a_row1 = _102_(128'hxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx, { fetch_a[255:128], fetch_a[511:384], fetch_a[767:640], fetch_a[1023:896] }, { _036_, _035_, _034_, _033_ });
+  assign _033_ = step[2:1] == 2'h3;
+  assign _034_ = step[2:1] == 2'h2;
+  assign _035_ = step[2:1] == 2'h1;
+  assign _036_ = ! step[2:1];
+  assign a0_chunk = a_narrow ? { 32'h0, _025_ } : _026_;
+  function [127:0] _108_;
     input [127:0] a;
     input [511:0] b;
     input [3:0] s;
     case (s)
       4'b0001:
-        _140_ = b[127:0];
+        _108_ = b[127:0];
       4'b0010:
-        _140_ = b[255:128];
+        _108_ = b[255:128];
       4'b0100:
-        _140_ = b[383:256];
+        _108_ = b[383:256];
       4'b1000:
-        _140_ = b[511:384];
+        _108_ = b[511:384];
       4'b0000:
-        _140_ = a;
+        _108_ = a;
       default:
-        _140_ = 128'bx;
+        _108_ = 128'bx;
     endcase
   endfunction
-  assign a_row0 = _140_(128'hxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx, { fetch_a[127:0], fetch_a[383:256], fetch_a[639:512], fetch_a[895:768] }, { _057_, _056_, _055_, _054_ });
-  assign _054_ = step[2:1] == 2'h3;
-  assign _055_ = step[2:1] == 2'h2;
-  assign _056_ = step[2:1] == 2'h1;
-  assign _057_ = ! step[2:1];
+  assign a_row0 = _108_(128'hxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx, { fetch_a[127:0], fetch_a[383:256], fetch_a[639:512], fetch_a[895:768] }, { _040_, _039_, _038_, _037_ });
+  assign _037_ = step[2:1] == 2'h3;
+  assign _038_ = step[2:1] == 2'h2;
+  assign _039_ = step[2:1] == 2'h1;
+  assign _040_ = ! step[2:1];
   edp16 edp0_0 (
     .a(a0_chunk),
     .a_type(fetch_a_type),
@@ -1624,7 +1593,7 @@ module tensor_core_r512(instruction_valid, read_data, clear, clk, rst, instructi
     .c(c[31:0]),
     .clk(clk),
     .en(active),
-    .first(_026_),
+    .first(first),
     .illegal(edp0_0_illegal),
     .rst(rst),
     .wraps(edp0_0_wraps)
@@ -1639,7 +1608,7 @@ module tensor_core_r512(instruction_valid, read_data, clear, clk, rst, instructi
     .c(c[63:32]),
     .clk(clk),
     .en(active),
-    .first(_027_),
+    .first(first),
     .illegal(edp0_1_illegal),
     .rst(rst),
     .wraps(edp0_1_wraps)
@@ -1654,7 +1623,7 @@ module tensor_core_r512(instruction_valid, read_data, clear, clk, rst, instructi
     .c(c[95:64]),
     .clk(clk),
     .en(active),
-    .first(_028_),
+    .first(first),
     .illegal(edp0_2_illegal),
     .rst(rst),
     .wraps(edp0_2_wraps)
@@ -1669,7 +1638,7 @@ module tensor_core_r512(instruction_valid, read_data, clear, clk, rst, instructi
     .c(c[127:96]),
     .clk(clk),
     .en(active),
-    .first(_029_),
+    .first(first),
     .illegal(edp0_3_illegal),
     .rst(rst),
     .wraps(edp0_3_wraps)
@@ -1684,7 +1653,7 @@ module tensor_core_r512(instruction_valid, read_data, clear, clk, rst, instructi
     .c(c[159:128]),
     .clk(clk),
     .en(active),
-    .first(_030_),
+    .first(first),
     .illegal(edp0_4_illegal),
     .rst(rst),
     .wraps(edp0_4_wraps)
@@ -1699,7 +1668,7 @@ module tensor_core_r512(instruction_valid, read_data, clear, clk, rst, instructi
     .c(c[191:160]),
     .clk(clk),
     .en(active),
-    .first(_031_),
+    .first(first),
     .illegal(edp0_5_illegal),
     .rst(rst),
     .wraps(edp0_5_wraps)
@@ -1714,7 +1683,7 @@ module tensor_core_r512(instruction_valid, read_data, clear, clk, rst, instructi
     .c(c[223:192]),
     .clk(clk),
     .en(active),
-    .first(_032_),
+    .first(first),
     .illegal(edp0_6_illegal),
     .rst(rst),
     .wraps(edp0_6_wraps)
@@ -1729,7 +1698,7 @@ module tensor_core_r512(instruction_valid, read_data, clear, clk, rst, instructi
     .c(c[255:224]),
     .clk(clk),
     .en(active),
-    .first(_034_),
+    .first(first),
     .illegal(edp0_7_illegal),
     .rst(rst),
     .wraps(edp0_7_wraps)
@@ -1744,7 +1713,7 @@ module tensor_core_r512(instruction_valid, read_data, clear, clk, rst, instructi
     .c(c[287:256]),
     .clk(clk),
     .en(active),
-    .first(_035_),
+    .first(first),
     .illegal(edp1_0_illegal),
     .rst(rst),
     .wraps(edp1_0_wraps)
@@ -1759,7 +1728,7 @@ module tensor_core_r512(instruction_valid, read_data, clear, clk, rst, instructi
     .c(c[319:288]),
     .clk(clk),
     .en(active),
-    .first(_036_),
+    .first(first),
     .illegal(edp1_1_illegal),
     .rst(rst),
     .wraps(edp1_1_wraps)
@@ -1774,7 +1743,7 @@ module tensor_core_r512(instruction_valid, read_data, clear, clk, rst, instructi
     .c(c[351:320]),
     .clk(clk),
     .en(active),
-    .first(_037_),
+    .first(first),
     .illegal(edp1_2_illegal),
     .rst(rst),
     .wraps(edp1_2_wraps)
@@ -1789,7 +1758,7 @@ module tensor_core_r512(instruction_valid, read_data, clear, clk, rst, instructi
     .c(c[383:352]),
     .clk(clk),
     .en(active),
-    .first(_038_),
+    .first(first),
     .illegal(edp1_3_illegal),
     .rst(rst),
     .wraps(edp1_3_wraps)
@@ -1804,7 +1773,7 @@ module tensor_core_r512(instruction_valid, read_data, clear, clk, rst, instructi
     .c(c[415:384]),
     .clk(clk),
     .en(active),
-    .first(_039_),
+    .first(first),
     .illegal(edp1_4_illegal),
     .rst(rst),
     .wraps(edp1_4_wraps)
@@ -1819,7 +1788,7 @@ module tensor_core_r512(instruction_valid, read_data, clear, clk, rst, instructi
     .c(c[447:416]),
     .clk(clk),
     .en(active),
-    .first(_040_),
+    .first(first),
     .illegal(edp1_5_illegal),
     .rst(rst),
     .wraps(edp1_5_wraps)
@@ -1834,7 +1803,7 @@ module tensor_core_r512(instruction_valid, read_data, clear, clk, rst, instructi
     .c(c[479:448]),
     .clk(clk),
     .en(active),
-    .first(_041_),
+    .first(first),
     .illegal(edp1_6_illegal),
     .rst(rst),
     .wraps(edp1_6_wraps)
@@ -1849,7 +1818,7 @@ module tensor_core_r512(instruction_valid, read_data, clear, clk, rst, instructi
     .c(c[511:480]),
     .clk(clk),
     .en(active),
-    .first(_042_),
+    .first(first),
     .illegal(edp1_7_illegal),
     .rst(rst),
     .wraps(edp1_7_wraps)
@@ -1872,7 +1841,6 @@ module tensor_core_r512(instruction_valid, read_data, clear, clk, rst, instructi
     .rst(rst),
     .start(fetch_start)
   );
-  assign _016_[511:0] = c;
   assign write_address = { d_3, step_3[2] };
   assign write_data = { edp1_7_acc, edp1_6_acc, edp1_5_acc, edp1_4_acc, edp1_3_acc, edp1_2_acc, edp1_1_acc, edp1_0_acc, edp0_7_acc, edp0_6_acc, edp0_5_acc, edp0_4_acc, edp0_3_acc, edp0_2_acc, edp0_1_acc, edp0_0_acc, kept };
 endmodule

@@ -30,6 +30,7 @@ UNITS = [
     ("pe", {"code_bits_a": 8, "code_bits_b": 8}, 2),
     ("systolic", {"rows": 3, "cols": 5}, 8),
     ("systolic", {"rows": 4, "cols": 2, "code_bits_a": 8, "code_bits_b": 4}, 8),
+    ("tensor-core", {}, 8),
 ]
 
 
@@ -50,6 +51,8 @@ BREAKS = [
     ("pe", {}, "swap ? 32'd0 : acc", "acc"),
     # Back-pressure is ignored.
     ("systolic", {"rows": 3, "cols": 5}, "| sums_ready", "| 1'h1"),
+    # An operand is read in the cycle in which it is written.
+    ("tensor-core", {}, "age < 4'he", "age < 4'hd"),
 ]
 
 

@@ -133,7 +133,8 @@ class TensorCore(Unit):
     ) -> list[EDP16]:
         """The EDPs in the order of D: row by row."""
         upper_k, rows = step_at[0][0], step_at[0][1:]
-        a_narrow, b_narrow = Signal(), Signal()
+        a_narrow = Signal()
+        b_narrow = Signal()
         m.d.comb += [
             a_narrow.eq(fetch.b_type.wide & ~fetch.a_type.wide),
             b_narrow.eq(fetch.a_type.wide & ~fetch.b_type.wide),
@@ -150,8 +151,12 @@ class TensorCore(Unit):
             _chunk(m, f"b{j}", fetch.b.word_select(j, _ROW_BITS), b_narrow, upper_k)
             for j in range(_SIDE)
         ]
+        first = Signal()
         c = Signal(REGISTER_BITS // 2)
-        m.d.comb += c.eq(Mux(step_at[2][1], fetch.c[REGISTER_BITS // 2 :], fetch.c))
+        m.d.comb += [
+            first.eq(~step_at[2][0]),
+            c.eq(Mux(step_at[2][1], fetch.c[len(c) :], fetch.c[: len(c)])),
+        ]
         edps = []
         for i in range(_EDP_ROWS):
             for j in range(_SIDE):
@@ -167,7 +172,7 @@ class TensorCore(Unit):
                     a_type=fetch.a_type,
                     b_type=fetch.b_type,
                     add=active_at[2],
-                    first=~step_at[2][0],
+                    first=first,
                     c=c.word_select(_SIDE * i + j, 32),
                 )
                 edps.append(edp)
