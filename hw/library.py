@@ -14,6 +14,7 @@ from oleaster.hw.emit import Unit, write_design
 from oleaster.hw.encoder import OVPEncoder
 from oleaster.hw.pe import PE
 from oleaster.hw.tensor_core import TensorCore
+from oleaster.hw.weight_stationary import WeightStationaryArray
 from oleaster.models.lane import Lane
 
 __all__ = [
@@ -116,6 +117,17 @@ UNITS: dict[str, UnitSpec] = {
             Lane.named(formats_a), Lane.named(formats_b), rows, cols, acc_bits
         ),
     ),
+    "weight-stationary": UnitSpec(
+        "systolic array whose PEs keep their weights while activations and partial sums stream by",
+        {
+            "rows": Parameter(16, 2, _LARGEST_SIDE, "rows of PEs: lanes of K, at least 2, even"),
+            "cols": Parameter(16, 1, _LARGEST_SIDE, "columns of PEs: lanes of operand B"),
+            **_ARITHMETIC,
+        },
+        lambda rows, cols, formats_a, formats_b, acc_bits: WeightStationaryArray(
+            Lane.named(formats_a), Lane.named(formats_b), rows, cols, acc_bits
+        ),
+    ),
     "tensor-core": UnitSpec(
         "sixteen 16-element dot products with decoders and operand fetch, for `mmaovp`",
         {"address_bits": Parameter(9, 3, 16, "the register file has 2**address_bits registers")},
@@ -174,6 +186,7 @@ REFERENCE_DESIGNS: tuple[tuple[str, dict[str, int | str]], ...] = (
     ("pe", {"formats_a": "olive4", "formats_b": "olive4"}),
     ("systolic", {"rows": 4, "cols": 4}),
     ("systolic", {"rows": 8, "cols": 8}),
+    ("weight-stationary", {"rows": 4, "cols": 4}),
     ("tensor-core", {}),
 )
 

@@ -42,6 +42,7 @@ BENCHES = {
     "ovp-encoder8": "ovp_encoder",
     "pe": "pe",
     "systolic": "systolic",
+    "weight-stationary": "weight_stationary",
     "tensor-core": "tensor_core",
 }
 

@@ -7,25 +7,26 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, Timer
 
-from oleaster.models.formats import CodebookFormat, Format, get_format
+from oleaster.models.formats import Format
 from oleaster.models.lane import Lane, required_acc_bits
 from oleaster.models.microscaling import windows
 from oleaster.sim.operand import Operand, operand_words
+from oleaster.sim.rtl.benches.operands import (
+    bench_format,
+    fill_tables,
+    illegal_code,
+    random_operand,
+    wrapped,
+)
 from oleaster.sim.rtl.cosim import bench_config
 
 CONFIG = bench_config()
 ROWS, COLS, ACC_BITS = CONFIG["rows"], CONFIG["cols"], CONFIG["acc_bits"]
 LANES = {side: Lane(tuple(CONFIG[f"formats_{side}"])) for side in "ab"}
 SIZES = {"a": ROWS, "b": COLS}
-TABLE = np.random.default_rng(9).integers(0, 256, (256, 2)).astype(np.uint8)
 Words = dict[str, list[int]]
 # For each tile what its lanes hold, (elements, lanes, K), of A and of B.
 Tiles = list[tuple[np.ndarray, np.ndarray]]
-
-
-def _format(name: str) -> Format:
-    fmt = get_format(name)
-    return fmt.with_table(TABLE) if isinstance(fmt, CodebookFormat) else fmt
 
 
 def _payloads(side: str, operand: Operand, last: bool = True) -> list[int]:
@@ -43,21 +44,7 @@ def _tile(
     rng: np.random.Generator, side: str, fmt: Format, words: int, window: int
 ) -> tuple[Operand, np.ndarray]:
     """A random tile, and what its lanes hold: (elements, lanes, 2 * words)."""
-    elements = SIZES[side] // fmt.lanes
-    if isinstance(fmt, CodebookFormat):
-        codes = rng.integers(0, 16, (elements, 2 * words)).astype(np.uint8)
-    else:
-        codes = fmt.encode(rng.standard_t(1.5, (elements, 2 * words)) * fmt.max_normal / 2)
-    values = fmt.lane_values(codes).astype(object)
-    if not fmt.block_size:
-        return Operand(codes, fmt), values
-    base = int(rng.integers(0, 255 - window))
-    blocks = -(-2 * words // fmt.block_size)
-    scales = rng.integers(max(0, base - 2), base + window + 1, (elements, blocks))
-    shift = np.repeat(scales - base, fmt.block_size, axis=1)[:, : 2 * words]
-    for (row, k), s in np.ndenumerate(shift):
-        values[row, 0, k] = values[row, 0, k] << int(s) if s >= 0 else 0
-    return Operand(codes, fmt, scales.astype(np.uint8), np.array([base], np.uint8)), values
+    return random_operand(rng, fmt, SIZES[side] // fmt.lanes, 2 * words, window)
 
 
 async def _reset(dut: Any) -> None:
@@ -70,17 +57,6 @@ async def _reset(dut: Any) -> None:
     await FallingEdge(dut.clk)
     dut.rst.value = 0
     await FallingEdge(dut.clk)
-
-
-async def _fill_tables(dut: Any) -> None:
-    for side, lane in LANES.items():
-        if lane.has_codebook:
-            getattr(dut, f"{side}_table_write").value = 1
-            for index, (even, odd) in enumerate(TABLE.tolist()):
-                getattr(dut, f"{side}_table_index").value = index
-                getattr(dut, f"{side}_table_entry").value = even | odd << 8
-                await FallingEdge(dut.clk)
-            getattr(dut, f"{side}_table_write").value = 0
 
 
 async def _run(
@@ -142,18 +118,13 @@ def _check(rows: list[int], tiles: Tiles) -> None:
                 sums = [int(p[-1]) for p in partial] if not rest else []
                 got = word >> (ACC_BITS * place) & (2 * limit - 1)
                 assert got == sum(sums) % (2 * limit), here
-                wrapped = not -limit <= sum(_wrap(s) for s in sums) < limit or (
+                overflows = not -limit <= sum(wrapped(s, ACC_BITS) for s in sums) < limit or (
                     not rest and any(not -limit <= s < limit for p in partial for s in p)
                 )
-                assert bool(word >> (ACC_BITS * COLS + place) & 1) == wrapped, f"{here}: overflow"
+                assert bool(word >> (ACC_BITS * COLS + place) & 1) == overflows, f"{here}: overflow"
             last = bool(word >> ((ACC_BITS + 1) * COLS) & 1)
             assert last == (row == len(a) - 1), f"tile {tile}, row {row}: last"
     assert at == len(rows)
-
-
-def _wrap(value: int) -> int:
-    limit = 1 << (ACC_BITS - 1)
-    return (value + limit) % (2 * limit) - limit
 
 
 def _stimulus(rng: np.random.Generator, count: int) -> tuple[Words, Tiles]:
@@ -162,7 +133,7 @@ def _stimulus(rng: np.random.Generator, count: int) -> tuple[Words, Tiles]:
     tiles: Tiles = []
     for _ in range(count):
         depth = int(rng.integers(1, 2 * ROWS + 3))
-        formats = [_format(str(rng.choice(lane.formats))) for lane in LANES.values()]
+        formats = [bench_format(str(rng.choice(lane.formats))) for lane in LANES.values()]
         spare = ACC_BITS - required_acc_bits(formats[0], formats[1], 1)
         made = [
             _tile(rng, side, fmt, depth, window)
@@ -180,12 +151,12 @@ async def random_tiles(dut: Any, busy: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     Clock(dut.clk, 10, unit="ns").start()
     await _reset(dut)
-    await _fill_tables(dut)
+    await fill_tables(dut, LANES)
     words, tiles = _stimulus(rng, 12)
     rows = await _run(dut, rng, words, sum(len(a) for a, _ in tiles), busy)
     _check(rows, tiles)
-    wrapped = any(row >> (ACC_BITS * COLS) & ((1 << COLS) - 1) for row in rows)
-    assert bool(dut.overflow.value) == wrapped
+    overflows = any(row >> (ACC_BITS * COLS) & ((1 << COLS) - 1) for row in rows)
+    assert bool(dut.overflow.value) == overflows
     dut.clear.value = 1
     await FallingEdge(dut.clk)
     dut.clear.value = 0
@@ -200,7 +171,7 @@ async def reset_in_flight(dut: Any) -> None:
     rng = np.random.default_rng(2)
     Clock(dut.clk, 10, unit="ns").start()
     await _reset(dut)
-    await _fill_tables(dut)
+    await fill_tables(dut, LANES)
     for stop_after in (1, ROWS, 2 * ROWS):
         await _reset(dut)
         words, _ = _stimulus(rng, 4)
@@ -216,15 +187,15 @@ async def illegal_codes_and_misaligned_last(dut: Any) -> None:
     rng = np.random.default_rng(3)
     Clock(dut.clk, 10, unit="ns").start()
     await _reset(dut)
-    await _fill_tables(dut)
+    await fill_tables(dut, LANES)
     for side, lane in LANES.items():
-        for fmt in map(_format, lane.formats):
-            wrong = [row.code for row in fmt.table() if row.role in ("identifier", "disabled")]
-            if isinstance(fmt, CodebookFormat) or not wrong:
-                continue  # every code stands for a number
-            made = {s: _tile(rng, s, _format(LANES[s].formats[0]), 1, 0) for s in SIZES}
+        for fmt in map(bench_format, lane.formats):
+            wrong = illegal_code(fmt)
+            if wrong is None:
+                continue
+            made = {s: _tile(rng, s, bench_format(LANES[s].formats[0]), 1, 0) for s in SIZES}
             operand, values = _tile(rng, side, fmt, 1, 0)
-            operand.codes[-1], values[-1] = wrong[0], 0
+            operand.codes[-1], values[-1] = wrong, 0
             made[side] = (operand, values)
             words = {s: _payloads(s, tile) for s, (tile, _) in made.items()}
             tiles = [(made["a"][1], made["b"][1])]
@@ -235,7 +206,7 @@ async def illegal_codes_and_misaligned_last(dut: Any) -> None:
             dut.clear.value = 0
             await FallingEdge(dut.clk)
             assert not dut.illegal.value, "clear did not clear"
-    made = {s: _tile(rng, s, _format(LANES[s].formats[0]), 1, 0) for s in SIZES}
+    made = {s: _tile(rng, s, bench_format(LANES[s].formats[0]), 1, 0) for s in SIZES}
     words = {s: _payloads(s, tile, last=s == "a") for s, (tile, _) in made.items()}
     await _run(dut, rng, words, len(made["a"][1]), 1.0)
     assert dut.misaligned.value, "different `last` was not flagged"
