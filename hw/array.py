@@ -363,9 +363,14 @@ class SystolicArray(Unit):
     ) -> tuple[Value, Value, Value, Value]:
         """Add the sums of PEs that make one of 8 bits; takes a cycle more."""
         bits = self.acc_bits
-        row, row_overflow = Signal(bits * self.cols), Signal(self.cols)
-        leaving, index, next_index = Signal(), Signal(range(self.rows)), Signal(range(self.rows))
-        wide_a, wide_b = Signal(), Signal()
+        # One by one, because a signal takes its name from the variable it is assigned to.
+        row = Signal(bits * self.cols)
+        row_overflow = Signal(self.cols)
+        leaving = Signal()
+        index = Signal(range(self.rows))
+        next_index = Signal(range(self.rows))
+        wide_a = Signal()
+        wide_b = Signal()
         with m.If(en):
             m.d.sync += [row.eq(sums), row_overflow.eq(overflow), leaving.eq(drained)]
             with m.If(drained):
@@ -394,24 +399,23 @@ class SystolicArray(Unit):
                     pair.eq(own + Mux(wide_b, other, 0)),
                     pair_overflow.eq(row_overflow[j] | (row_overflow[j + 1] & wide_b)),
                 ]
-            # Row 2i waits here for row 2i + 1.
-            held, held_overflow = (
-                Signal(signed(bits + 1), name=f"held{j}"),
-                Signal(name=f"held_overflow{j}"),
-            )
             total = Signal(signed(bits + 2), name=f"total{j}")
-            with m.If(en):
-                m.d.sync += [held.eq(pair), held_overflow.eq(pair_overflow)]
-            m.d.comb += total.eq(pair + Mux(wide_a, held, 0))
+            flag = pair_overflow
+            if self.lane_a.group == 1:
+                m.d.comb += total.eq(pair)
+            else:
+                # Row 2i waits here for row 2i + 1.
+                held = Signal(signed(bits + 1), name=f"held{j}")
+                held_overflow = Signal(name=f"held_overflow{j}")
+                with m.If(en):
+                    m.d.sync += [held.eq(pair), held_overflow.eq(pair_overflow)]
+                m.d.comb += total.eq(pair + Mux(wide_a, held, 0))
+                flag = flag | (held_overflow & wide_a)
             fused.append(total[:bits])
             outside = (total[bits - 1 :] != 0) & ~total[bits - 1 :].all()
-            wrapped.append(pair_overflow | (held_overflow & wide_a) | outside)
-        return (
-            Cat(fused),
-            Cat(wrapped),
-            leaving & (index[0] | ~wide_a),
-            index == self.rows - 1,
-        )
+            wrapped.append(flag | outside)
+        complete = ~wide_a | index[0] if self.lane_a.group == 2 else Const(1)
+        return Cat(fused), Cat(wrapped), leaving & complete, index == self.rows - 1
 
     def _drain(
         self, m: Module, en: Signal, sums: Signal, overflow: Signal, drained: Signal, last: Signal

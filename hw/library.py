@@ -15,6 +15,7 @@ from oleaster.hw.encoder import OVPEncoder
 from oleaster.hw.pe import PE
 from oleaster.hw.tensor_core import TensorCore
 from oleaster.hw.weight_stationary import WeightStationaryArray
+from oleaster.models.gemm import MAX_ACC_BITS
 from oleaster.models.lane import Lane
 
 __all__ = [
@@ -59,7 +60,6 @@ def _formats(operand: str) -> Formats:
     return Formats("olive", f"formats that operand {operand} may have, by name or as a set")
 
 
-_WIDEST_SUM = 64  # bits: an integer of the host
 _WIDEST_VALUE = 54  # bits: `Format.encode`, the encoders' model, computes in float64
 _LARGEST_SIDE = 256  # of an array: four times the paper's 64
 
@@ -67,7 +67,7 @@ _ARITHMETIC = {
     "formats_a": _formats("A"),
     "formats_b": _formats("B"),
     "acc_bits": Parameter(
-        32, 2, _WIDEST_SUM, "width of the accumulators; must hold the largest product"
+        32, 2, MAX_ACC_BITS, "width of the accumulators; must hold the largest product"
     ),
 }
 

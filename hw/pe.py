@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from oleaster.hw.emit import Unit
 from oleaster.hw.layouts import PairLayout
+from oleaster.models.formats import get_format
 from oleaster.models.lane import Lane, lane_peak, lanes_name
 
 __all__ = ["PE", "check_acc_bits", "shifted_product"]
@@ -19,7 +20,7 @@ def check_acc_bits(a: Lane, b: Lane, acc_bits: int) -> None:
     """ValueError unless a signed accumulator of `acc_bits` holds the largest single product."""
     needed = (a.max_magnitude * b.max_magnitude).bit_length() + 1
     if acc_bits < needed:
-        widest = [max(lane.decoders, key=lane_peak).name for lane in (a, b)]
+        widest = [max(lane.formats, key=lambda f: lane_peak(get_format(f))) for lane in (a, b)]
         raise ValueError(
             f"acc_bits is {acc_bits}; the largest product, of {widest[0]} and {widest[1]}, needs "
             f"at least {needed}"

@@ -8,16 +8,19 @@ import pytest
 from oleaster.gemm import array_files
 from oleaster.hw.emit import write_design
 from oleaster.hw.library import build_unit
+from oleaster.models.lane import Lane
 from oleaster.models.quantize import quantize
+from oleaster.sim.operand import array_operand
 from oleaster.sim.rtl import build, toolchain
 from oleaster.sim.rtl.build import build_native
 from oleaster.sim.rtl.cosim import run_bench, run_cocotb
-from oleaster.sim.rtl.engine import HARNESS, build_array, harness_arguments, harness_parameters
+from oleaster.sim.rtl.engine import HARNESS, build_array, harness_arguments, harness_build
 from oleaster.sim.rtl.toolchain import ToolError, verilator_env
 from oleaster.sim.systolic import gemm_cycles
-from oleaster.sim.tiling import Tiling, operand_words
 
 pytestmark = pytest.mark.rtl
+
+OLIVE = Lane.named("olive")
 
 UNITS = [
     ("ovp-decoder4", {}, 2),
@@ -26,10 +29,20 @@ UNITS = [
     ("ovp-encoder4", {"value_bits": 8}, 2),
     ("ovp-encoder8", {}, 1),
     ("pe", {}, 2),
-    ("pe", {"acc_bits": 17}, 2),
-    ("pe", {"code_bits_a": 8, "code_bits_b": 8}, 2),
-    ("systolic", {"rows": 3, "cols": 5}, 8),
-    ("systolic", {"rows": 4, "cols": 2, "code_bits_a": 8, "code_bits_b": 4}, 8),
+    ("pe", {"acc_bits": 17, "formats_a": "olive4", "formats_b": "olive4"}, 2),
+    ("pe", {"formats_a": "olive4", "formats_b": "fp6-e2m3", "acc_bits": 20}, 2),
+    ("systolic", {"rows": 4, "cols": 6}, 8),
+    ("systolic", {"rows": 3, "cols": 5, "formats_a": "olive4", "formats_b": "olive4"}, 8),
+    (
+        "systolic",
+        {
+            "rows": 4,
+            "cols": 3,
+            "formats_b": "mxfp4-e2m1,fp6-e3m2,codebook",
+            "acc_bits": 40,
+        },
+        8,
+    ),
     ("tensor-core", {}, 8),
 ]
 
@@ -50,7 +63,9 @@ BREAKS = [
     # The accumulator keeps the old tile's sum.
     ("pe", {}, "swap ? 32'd0 : acc", "acc"),
     # Back-pressure is ignored.
-    ("systolic", {"rows": 3, "cols": 5}, "| sums_ready", "| 1'h1"),
+    ("systolic", {"rows": 4, "cols": 6}, "| sums_ready", "| 1'h1"),
+    # Columns are fused where rows should be.
+    ("systolic", {"rows": 4, "cols": 6}, "wide_b <= travelling[13]", "wide_b <= travelling[12]"),
     # An operand is read in the cycle in which it is written.
     ("tensor-core", {}, "age < 4'he", "age < 4'hd"),
 ]
@@ -77,25 +92,26 @@ def test_gemm_bench_clocked_by_cocotb(tmp_path):
     rng = np.random.default_rng(0)
     a = quantize(rng.standard_t(3, (9, 20)).astype(np.float32))
     b = quantize(rng.standard_t(3, (11, 20)).astype(np.float32))
-    verilog, manifest = array_files(4, 4, 4, 4)
-    tiling = Tiling(9, 20, 11, 4, 4)
-    words = operand_words(a.packed, 4, 4), operand_words(b.packed, 4, 4)
-    for cycles, failed in ((gemm_cycles(9, 20, 11, 4, 4), 0), (17, 1)):
+    verilog, manifest = array_files(OLIVE, OLIVE, 4, 4)
+    array = build_array(verilog, manifest)
+    operands = array_operand(a, 4)[0], array_operand(b, 4)[0]
+    parameters, defines = harness_build(verilog, manifest)
+    for cycles, failed in ((gemm_cycles(array.tiling(*operands)), 0), (17, 1)):
         result = run_cocotb(
             "oleaster.sim.rtl.benches.gemm",
             top="gemm_harness",
             sources=[HARNESS, verilog],
             config={"cycles": cycles},
-            parameters=harness_parameters(manifest),
-            defines={"DUT": verilog.stem},
-            plusargs=harness_arguments(tmp_path, tiling, *words, flint=(False, False), gaps=None),
+            parameters=parameters,
+            defines=defines,
+            plusargs=harness_arguments(tmp_path, array, *operands, gaps=None),
             run_folder=tmp_path,
         )
         assert result.failed == failed
 
 
 def test_builds_are_cached_by_content(tmp_path, monkeypatch):
-    verilog, manifest = array_files(4, 4, 4, 4)
+    verilog, manifest = array_files(OLIVE, OLIVE, 4, 4)
     first = build_array(verilog, manifest)
 
     def must_not_run(*_):

@@ -34,12 +34,16 @@ ROOT = Path(__file__).parent.parent
 WAIVERS = ROOT / "sim" / "rtl" / "generated.vlt"
 COMMITTED = ROOT / "rtl_out"
 
-LANES = [{"code_bits_a": a, "code_bits_b": b} for a, b in ((4, 4), (8, 8), (8, 4))]
+OLIVE4 = {"formats_a": "olive4", "formats_b": "olive4"}
+MIXED = {"formats_a": "olive", "formats_b": "mxfp6-e2m3,fp4-e2m1,fp8-e5m2,codebook", "acc_bits": 62}
+FLOATS = {"formats_a": "fp4-e2m1", "formats_b": "mxfp8-e4m3", "acc_bits": 50}
 SHAPES = [{"rows": rows, "cols": cols} for rows, cols in ((1, 1), (1, 7), (3, 5), (16, 4))]
 LINTED = [
     *((name, {}) for name in UNITS),
-    *(("systolic", {**shape, **lanes}) for shape in SHAPES for lanes in LANES),
-    ("pe", LANES[1]),
+    *(("systolic", {**shape, **lanes}) for shape in SHAPES for lanes in (OLIVE4, FLOATS)),
+    *(("systolic", {"rows": 4, "cols": cols, **MIXED}) for cols in (3, 6)),
+    ("systolic", {"rows": 2, "cols": 6}),
+    ("pe", MIXED),
     ("ovp-encoder4", {"value_bits": 4}),
     ("ovp-encoder8", {"value_bits": 8}),
 ]
@@ -113,8 +117,8 @@ def run_bench(folder, sources):
 @pytest.mark.rtl
 def test_sharing_modules_preserves_behaviour(tmp_path):
     cases = {
-        "tall": {"rows": 3, "cols": 2},
-        "wide": {"rows": 2, "cols": 4, "code_bits_a": 8, "acc_bits": 24},
+        "tall": {"rows": 3, "cols": 2, **OLIVE4},
+        "wide": {"rows": 2, "cols": 4, "formats_b": "olive4", "acc_bits": 24},
     }
     designs, sources = {}, []
     for name, parameters in cases.items():
@@ -194,7 +198,7 @@ def test_bytes_depend_on_neither_hash_seed_nor_folder(tmp_path):
         "from pathlib import Path\n"
         "from oleaster.hw.library import build_unit\n"
         "from oleaster.hw.emit import write_design\n"
-        "write_design(build_unit('systolic', rows=3, cols=4, code_bits_b=8), Path())\n"
+        "write_design(build_unit('systolic', rows=4, cols=3, formats_b='olive4'), Path())\n"
     )
     written = []
     for seed in ("0", "1", "4711"):
@@ -246,7 +250,8 @@ def test_a_failure_of_yosys_is_an_emit_error():
 
 
 def test_manifest_describes_the_verilog(tmp_path):
-    source, manifest = write_design(build_unit("systolic", rows=2, cols=3), tmp_path)
+    unit = build_unit("systolic", rows=2, cols=3, formats_b="olive4")
+    source, manifest = write_design(unit, tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted([source, manifest])
     found = json.loads(manifest.read_text())
     text = source.read_text()
@@ -256,8 +261,8 @@ def test_manifest_describes_the_verilog(tmp_path):
     assert found["sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
     assert found["modules"] == modules_of(text)
     assert found["parameters"] == {
-        "code_bits_a": 4,
-        "code_bits_b": 4,
+        "formats_a": ["int4", "flint4", "ovp4-int", "ovp4-flint", "int8", "ovp8"],
+        "formats_b": ["int4", "flint4", "ovp4-int", "ovp4-flint"],
         "rows": 2,
         "cols": 3,
         "acc_bits": 32,

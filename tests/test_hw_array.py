@@ -13,19 +13,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from oleaster.hw.array import SystolicArray
-from oleaster.hw.layouts import Lane
-from oleaster.models.formats import FORMATS, get_format
+from oleaster.models.formats import get_format
+from oleaster.models.lane import Lane
 
-BY_BITS = {bits: [name for name, f in FORMATS.items() if f.code_bits == bits] for bits in (4, 8)}
+OLIVE, OLIVE4 = Lane.named("olive"), Lane.named("olive4")
 
 
-def operand_words(codes, lane, flint):
-    """Payloads (codes, flint, last) of one tile; codes: (lanes, K), K even."""
-    packed = codes[:, 0::2].astype(int) | codes[:, 1::2].astype(int) << lane.code_bits
+def operand_words(codes, lane, name):
+    """Payloads of one tile in that format; codes: (elements, K), K even."""
+    fmt = get_format(name)
+    packed = codes[:, 0::2].astype(int) | codes[:, 1::2].astype(int) << fmt.code_bits
     words = []
     for step, column in enumerate(packed.T):
-        word = {"codes": [int(code) for code in column], "last": step == packed.shape[1] - 1}
-        words.append({**word, "flint": flint} if lane.has_flint else word)
+        lanes = [int(word) >> 8 * i & 255 for word in column for i in range(fmt.lanes)]
+        word = {"codes": lanes, "last": step == packed.shape[1] - 1, "format": lane.select[name]}
+        words.append(word)
     return words
 
 
@@ -145,10 +147,11 @@ def simulate(array, words_a, words_b, words_out, *, stall=(0.0, 0.0, 0.0), reset
 
 
 def random_tile(rng, fmt_a, fmt_b, rows, cols, depth):
-    """Codes (rows, K2), (cols, K2) of random values, outliers among them; K2 is K made even."""
+    """Codes (elements, K2) of A and B, outliers among them; K2 is K made even."""
     tiles = []
     for fmt, lanes in ((fmt_a, rows), (fmt_b, cols)):
-        values = rng.integers(-fmt.max_normal, fmt.max_normal, (lanes, depth), endpoint=True)
+        shape = (lanes // fmt.lanes, depth)
+        values = rng.integers(-fmt.max_normal, fmt.max_normal, shape, endpoint=True)
         outliers = rng.integers(-fmt.max_magnitude, fmt.max_magnitude, values.shape, endpoint=True)
         values = np.where(rng.random(values.shape) < 0.2, outliers, values)
         tiles.append(fmt.encode(np.pad(values, ((0, 0), (0, depth % 2)))))
@@ -159,37 +162,55 @@ def large_tile(rng, fmt_a, fmt_b, rows, cols, depth):
     """As `random_tile`, but every second value is the largest there is, mostly positive."""
     tiles = []
     for fmt, lanes in ((fmt_a, rows), (fmt_b, cols)):
-        values = fmt.max_magnitude * rng.choice([-1, 1, 1, 1], (lanes, depth))
+        values = fmt.max_magnitude * rng.choice([-1, 1, 1, 1], (lanes // fmt.lanes, depth))
         values[:, 1::2] = rng.integers(-1, 1, values[:, 1::2].shape, endpoint=True)
         tiles.append(fmt.encode(np.pad(values, ((0, 0), (0, depth % 2)))))
     return tiles
 
 
-def expected_cycles(depth, tiles, rows, cols):
+def expected_cycles(depth, tiles, array):
     """First word taken to last word of sums taken, inclusive, when nothing stalls."""
     padded = depth + depth % 2
-    return padded + (tiles - 1) * max(padded, rows) + rows + cols + 2
+    drain = array.rows + array.cols + 2 + array.is_fusing
+    return padded + (tiles - 1) * max(padded, array.rows) + drain
+
+
+def fused(parts, wrapped, fmt_a, fmt_b, acc_bits):
+    """What leaves a tile whose PEs hold `parts`: (words, cols) sums and overflow, 0 in between."""
+    half = 1 << (acc_bits - 1)
+    rows, cols = parts.shape
+    shape = (rows // fmt_a.lanes, fmt_a.lanes, cols // fmt_b.lanes, fmt_b.lanes)
+    total = parts.reshape(shape).sum(axis=(1, 3))
+    overflow = wrapped.reshape(shape).any(axis=(1, 3)) | (total >= half) | (total < -half)
+    sums, flags = (np.zeros((shape[0], cols), int) for _ in range(2))
+    sums[:, :: fmt_b.lanes] = (total + half) % (2 * half) - half
+    flags[:, :: fmt_b.lanes] = overflow
+    return sums, flags
 
 
 def check(array, formats, depth, *, seed, draw_tile=random_tile, **how):
     """Run tiles, one for each (A, B) pair of format names, and compare with numpy."""
     rng = np.random.default_rng(seed)
-    words_a, words_b, sums, wrapped = [], [], [], []
+    words_a, words_b, sums, wrapped, last = [], [], [], [], []
     for name_a, name_b in formats:
         fmt_a, fmt_b = get_format(name_a), get_format(name_b)
         codes_a, codes_b = draw_tile(rng, fmt_a, fmt_b, array.rows, array.cols, depth)
-        words_a += operand_words(codes_a, array.lane_a, "flint" in name_a)
-        words_b += operand_words(codes_b, array.lane_b, "flint" in name_b)
-        tile = sums_of(fmt_a.decode(codes_a), fmt_b.decode(codes_b).T, array.acc_bits)
+        words_a += operand_words(codes_a, array.lane_a, name_a)
+        words_b += operand_words(codes_b, array.lane_b, name_b)
+        a, b = (
+            fmt.lane_values(codes).reshape(-1, codes.shape[1])
+            for fmt, codes in ((fmt_a, codes_a), (fmt_b, codes_b))
+        )
+        tile = fused(*sums_of(a, b.T, array.acc_bits), fmt_a, fmt_b, array.acc_bits)
         sums.append(tile[0])
         wrapped.append(tile[1])
+        last += [False] * (len(tile[0]) - 1) + [True]
     expected, wraps = np.concatenate(sums), np.concatenate(wrapped)
     run = simulate(array, words_a, words_b, len(expected), seed=seed, **how)
     assert np.array_equal(np.array(run.sums), expected)
     overflow = [[word >> j & 1 for j in range(array.cols)] for word in run.overflow]
-    assert np.array_equal(np.array(overflow, dtype=bool), wraps)
-    row = np.arange(len(expected)) % array.rows
-    assert np.array_equal(np.array(run.last, dtype=bool), row == array.rows - 1)
+    assert np.array_equal(np.array(overflow), wraps)
+    assert np.array_equal(np.array(run.last, dtype=bool), last)
     assert run.flags == {"overflow": wraps.any(), "illegal": 0, "misaligned": 0}
     assert not any(run.cleared.values())
     return run
@@ -197,11 +218,11 @@ def check(array, formats, depth, *, seed, draw_tile=random_tile, **how):
 
 @st.composite
 def jobs(draw):
-    bits_a, bits_b = draw(st.sampled_from([(4, 4), (8, 8), (8, 4), (4, 8)]))
-    tile = st.tuples(st.sampled_from(BY_BITS[bits_a]), st.sampled_from(BY_BITS[bits_b]))
+    lanes = [draw(st.sampled_from([OLIVE, OLIVE4])) for _ in "ab"]
+    tile = st.tuples(*(st.sampled_from(lane.formats) for lane in lanes))
     return {
-        "bits": (bits_a, bits_b),
-        "shape": (draw(st.integers(1, 5)), draw(st.integers(1, 5))),
+        "lanes": lanes,
+        "shape": [draw(st.integers(1, 5 // lane.group)) * lane.group for lane in lanes],
         "depth": draw(st.integers(1, 8)),
         "formats": draw(st.lists(tile, min_size=1, max_size=4)),
         "stall": draw(st.tuples(*[st.sampled_from([0.0, 0.3, 0.7])] * 3)),
@@ -216,27 +237,25 @@ SLOW = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "dera
 @settings(max_examples=30, **SLOW)
 @given(jobs())
 def test_array_matches_numpy_whatever_stalls(job):
-    (bits_a, bits_b), (rows, cols) = job["bits"], job["shape"]
-    array = SystolicArray(Lane(bits_a), Lane(bits_b), rows, cols)
+    array = SystolicArray(*job["lanes"], *job["shape"])
     how = {"stall": job["stall"], "reset_at": job["reset_at"], "seed": job["seed"]}
     run = check(array, job["formats"], job["depth"], **how)
     if not any(job["stall"]):
-        cycles = expected_cycles(job["depth"], len(job["formats"]), rows, cols)
-        assert run.cycles == cycles
+        assert run.cycles == expected_cycles(job["depth"], len(job["formats"]), array)
 
 
 @pytest.mark.parametrize(("rows", "cols"), [(1, 1), (1, 7), (3, 5), (4, 4), (7, 2)])
 @pytest.mark.parametrize("depth", [1, 2, 7, 10])
 def test_cycle_count_is_the_closed_form(rows, cols, depth):
-    array = SystolicArray(Lane(4), Lane(4), rows, cols)
+    array = SystolicArray(OLIVE4, OLIVE4, rows, cols)
     run = check(array, [("ovp4-int", "ovp4-flint")] * 3, depth, seed=depth)
-    assert run.cycles == expected_cycles(depth, 3, rows, cols)
+    assert run.cycles == expected_cycles(depth, 3, array)
 
 
 @pytest.mark.parametrize("stall", [(0, 0, 0), (0.3, 0.3, 0.5)])
 def test_overflow_is_seen_where_it_happens(stall):
     # 17 bits hold one largest product and not two.
-    array = SystolicArray(Lane(4), Lane(4), 3, 4, acc_bits=17)
+    array = SystolicArray(OLIVE4, OLIVE4, 3, 4, acc_bits=17)
     names = ("ovp4-flint", "ovp4-flint")
     run = check(array, [names] * 3, 6, seed=2, stall=stall, draw_tile=large_tile)
     assert run.flags["overflow"]
@@ -247,21 +266,22 @@ def ones(lanes, depth):
 
 
 def test_illegal_pair_counts_as_zero_and_is_flagged():
-    array = SystolicArray(Lane(4), Lane(8), 2, 3)
-    codes_a, codes_b = ones(2, 6), ones(3, 6)
+    array = SystolicArray(OLIVE4, OLIVE, 2, 4)
+    codes_a, codes_b = ones(2, 6), ones(2, 6)
     codes_a[1, 2:4] = 0x8
     codes_b[0, 4:6] = 0x80
-    words = operand_words(codes_a, array.lane_a, 0), operand_words(codes_b, array.lane_b, 0)
-    run = simulate(array, *words, 2)
-    assert run.sums == [[4, 6, 6], [2, 4, 4]]
+    words_a = operand_words(codes_a, array.lane_a, "ovp4-int")
+    words_b = operand_words(codes_b, array.lane_b, "ovp8")
+    run = simulate(array, words_a, words_b, 2)
+    assert run.sums == [[4, 0, 6, 0], [2, 0, 4, 0]]
     assert run.flags == {"overflow": 0, "illegal": 1, "misaligned": 0}
     assert not any(run.cleared.values())
 
 
 def test_codes_beside_no_taken_word_raise_no_flag():
     # A's illegal word is offered long before B's; only when both are there is it taken.
-    array = SystolicArray(Lane(4), Lane(4), 1, 1)
-    words = operand_words(np.full((1, 2), 0x8, np.uint8), array.lane_a, 0)
+    array = SystolicArray(OLIVE4, OLIVE4, 1, 1)
+    words = operand_words(np.full((1, 2), 0x8, np.uint8), array.lane_a, "int4")
     seen = []
 
     async def testbench(ctx):
@@ -280,9 +300,9 @@ def test_codes_beside_no_taken_word_raise_no_flag():
 
 
 def test_misaligned_last_is_flagged_and_that_of_a_counts():
-    array = SystolicArray(Lane(4), Lane(4), 2, 2)
-    words_a = operand_words(ones(2, 4), array.lane_a, 0) * 2
-    words_b = operand_words(ones(2, 8), array.lane_b, 0)
+    array = SystolicArray(OLIVE4, OLIVE4, 2, 2)
+    words_a = operand_words(ones(2, 4), array.lane_a, "int4") * 2
+    words_b = operand_words(ones(2, 8), array.lane_b, "int4")
     run = simulate(array, words_a, words_b, 4)
     assert run.sums == [[4, 4]] * 4
     assert run.last == [0, 1, 0, 1]
@@ -301,4 +321,4 @@ def test_misaligned_last_is_flagged_and_that_of_a_counts():
 def test_impossible_arrays_are_refused(wrong, message):
     parameters = {"rows": 2, "cols": 2, "acc_bits": 32, **wrong}
     with pytest.raises(ValueError, match=message):
-        SystolicArray(Lane(4), Lane(4), **parameters)
+        SystolicArray(OLIVE4, OLIVE4, **parameters)

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from oleaster.hw.decoder import OVPDecoder
+from oleaster.hw.decoder import CodebookDecoder, FloatDecoder, OVPDecoder
 from oleaster.hw.encoder import OVPEncoder
-from oleaster.hw.layouts import Lane
-from oleaster.models.formats import get_format
+from oleaster.models.formats import FORMATS, get_format
 
 OVP = {(4, 0): "ovp4-int", (4, 1): "ovp4-flint", (8, 0): "ovp8"}
+FLOATS = [name for name in FORMATS if name.startswith("fp")]
 PLAIN = {(4, 0): "int4", (4, 1): "flint4", (8, 0): "int8"}
 
 
@@ -25,7 +25,7 @@ def responses(unit, flint, inputs, outputs):
     rows = []
 
     async def testbench(ctx):
-        if unit.lane.has_flint:
+        if getattr(unit, "has_flint", False):
             ctx.set(unit.flint, flint)
         for values in inputs:
             for signal, value in values:
@@ -41,12 +41,12 @@ def responses(unit, flint, inputs, outputs):
 
 @pytest.mark.parametrize(("bits", "flint"), OVP)
 def test_decoder_gives_the_models_pairs_for_every_code(bits, flint):
-    unit = OVPDecoder(Lane(bits))
+    unit = OVPDecoder(bits)
     # Whole pairs, taken apart here: reading fields in the simulator takes several times longer.
     outputs = [unit.even.as_value(), unit.odd.as_value(), unit.illegal]
     pairs = [[(unit.pair, packed)] for packed in range(1 << 2 * bits)]
     found = responses(unit, flint, pairs, outputs)
-    illegal, split = found[:, 2], unit.lane.integer_bits
+    illegal, split = found[:, 2], len(unit.even.integer)
     exponents, low = found[:, :2] >> split, found[:, :2] & ((1 << split) - 1)
     integers = low - (low >> (split - 1) << split)
 
@@ -112,7 +112,7 @@ def encoder_stimulus(fmt, value_bits):
 )
 def test_encoder_writes_the_models_codes(bits, flint, value_bits):
     fmt = get_format(OVP[bits, flint])
-    unit = OVPEncoder(Lane(bits), value_bits)
+    unit = OVPEncoder(bits, value_bits)
     values = encoder_stimulus(fmt, value_bits)
     inputs = [[(unit.even, int(even)), (unit.odd, int(odd))] for even, odd in values]
     packed = responses(unit, flint, inputs, [unit.pair])[:, 0]
@@ -124,4 +124,47 @@ def test_encoder_writes_the_models_codes(bits, flint, value_bits):
 
 def test_encoder_refuses_inputs_narrower_than_a_code():
     with pytest.raises(ValueError, match="value_bits is 7; it must be at least 8"):
-        OVPEncoder(Lane(8), 7)
+        OVPEncoder(8, 7)
+
+
+@pytest.mark.parametrize("name", FLOATS)
+def test_float_decoder_gives_the_models_pair_for_every_code(name):
+    fmt, unit = get_format(name), FloatDecoder(name)
+    codes = np.arange(1 << fmt.code_bits)
+    inputs = [[(unit.code, int(code))] for code in codes]
+    found = responses(unit, 0, inputs, [unit.pair.exponent, unit.pair.integer, unit.illegal])
+    assert np.array_equal(found[:, 2].astype(bool), ~fmt.normal.usable)
+    beside_zero = np.stack([codes, np.zeros_like(codes)], axis=-1)
+    exponents, integers = fmt.to_pairs(np.where(found[:, 2:] == 1, 0, beside_zero))
+    assert np.array_equal(found[:, 0], exponents[:, 0])
+    assert np.array_equal(found[:, 1], integers[:, 0])
+
+
+def test_codebook_decoder_reads_what_was_written():
+    table = np.random.default_rng(0).integers(0, 256, (256, 2)).astype(np.uint8)
+    fmt = get_format("codebook").with_table(table)
+    unit = CodebookDecoder()
+    ports = [unit.even.exponent, unit.even.integer, unit.odd.exponent, unit.odd.integer]
+    found = []
+
+    async def testbench(ctx):
+        ctx.set(unit.table_write, 1)
+        for index, entry in enumerate(table.tolist()):
+            ctx.set(unit.table_index, index)
+            ctx.set(unit.table_entry, entry[0] | entry[1] << 8)
+            await ctx.tick()
+        ctx.set(unit.table_write, 0)
+        ctx.set(unit.table_entry, 0)
+        for index in range(256):
+            ctx.set(unit.index, index)
+            await ctx.tick()
+            found.append([ctx.get(port) for port in ports])
+
+    simulator = Simulator(unit)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(testbench)
+    simulator.run()
+    values = np.array(found)
+    index = np.arange(256)
+    codes = np.stack([index & 15, index >> 4], axis=-1)
+    assert np.array_equal(values[:, 1::2] << values[:, 0::2], fmt.decode(codes))

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from oleaster.hw.layouts import Lane
-from oleaster.hw.library import UNITS, build_unit
+from oleaster.hw.library import UNITS, Formats, build_unit
+from oleaster.models.lane import FORMAT_SETS, Lane
 
 
 @pytest.mark.parametrize("name", UNITS)
@@ -15,6 +15,9 @@ def test_every_unit_builds_with_its_defaults(name):
     unit = build_unit(name)
     assert spec.description
     for key, parameter in spec.parameters.items():
+        if isinstance(parameter, Formats):
+            assert tuple(unit.parameters[key]) == FORMAT_SETS[parameter.default]
+            continue
         assert unit.parameters[key] == parameter.default
         assert parameter.minimum <= parameter.default <= parameter.maximum
 
@@ -23,9 +26,14 @@ def test_every_unit_builds_with_its_defaults(name):
 def test_parameters_reach_the_unit_and_its_module_name(name):
     names = {build_unit(name).module_name}
     for key, parameter in UNITS[name].parameters.items():
-        value = parameter.choices[-1] if parameter.choices else parameter.default + 1
-        unit = build_unit(name, **{key: value})
-        assert unit.parameters[key] == value
+        if isinstance(parameter, Formats):
+            unit = build_unit(name, **{key: "int4, fp4-e2m1"})
+            assert unit.parameters[key] == ["int4", "fp4-e2m1"]
+        else:
+            # Lanes come in groups of two and of four.
+            value = parameter.choices[-1] if parameter.choices else parameter.default + 4
+            unit = build_unit(name, **{key: value})
+            assert unit.parameters[key] == value
         names.add(unit.module_name)
     assert len(names) == len(UNITS[name].parameters) + 1
 
@@ -41,15 +49,18 @@ def test_parameters_reach_the_unit_and_its_module_name(name):
         ("systolic", {"cols": 2.0}, "cols is 2.0; it must be an integer"),
         ("systolic", {"cols": True}, "cols is True; it must be an integer"),
         ("systolic", {"cols": "4"}, "cols is '4'; it must be an integer"),
-        ("pe", {"code_bits_a": 6}, "code_bits_a is 6; it must be 4 or 8"),
+        ("pe", {"formats_a": 6}, "formats_a is 6; it must name formats, as 'olive'"),
+        ("pe", {"formats_a": "ovp5-int"}, "unknown format 'ovp5-int'; did you mean 'ovp4-int'?"),
+        ("pe", {"formats_b": "int4,int4"}, "the formats of a lane are int4, int4; at least one"),
+        ("systolic", {"rows": 5}, "rows is 5; it must be even, for an element of int8 takes"),
         ("ovp-encoder8", {"value_bits": 7}, "value_bits is 7; it must be at least 8"),
         ("ovp-encoder4", {"value_bits": 55}, "value_bits is 55; it must be at most 54"),
-        ("pe", {"acc_bits": 70000}, "acc_bits is 70000; it must be at most 64"),
+        ("pe", {"acc_bits": 70000}, "acc_bits is 70000; it must be at most 62"),
         ("systolic", {"cols": 257}, "cols is 257; it must be at most 256"),
         (
             "systolic",
             {"acc_bits": 16},
-            "acc_bits is 16; the largest product of 4-bit and 4-bit operands needs at least 17",
+            "acc_bits is 16; the largest product, of ovp8 and ovp8, needs at least 32",
         ),
     ],
 )
@@ -58,7 +69,25 @@ def test_wrong_requests_are_answered_in_one_sentence(name, parameters, message):
         build_unit(name, **parameters)
 
 
-def test_lanes_are_4_or_8_bits_wide():
-    with pytest.raises(ValueError, match="code_bits is 5; it must be 4 or 8"):
-        Lane(5)
-    assert (Lane(4).max_magnitude, Lane(8).max_magnitude) == (192, 1 << 15)
+def test_lanes_are_as_wide_as_their_formats():
+    olive, olive4 = Lane.named("olive"), Lane.named("olive4")
+    assert (olive.group, olive.code_bits, olive.integer_bits, olive.max_exponent) == (2, 4, 5, 12)
+    assert (olive4.group, olive4.code_bits, olive4.integer_bits, olive4.max_exponent) == (
+        1,
+        4,
+        4,
+        6,
+    )
+    assert olive.select == {
+        **{"int4": 0, "ovp4-int": 0, "flint4": 1, "ovp4-flint": 1},
+        **{"int8": 2, "ovp8": 2},
+    }
+    wide = Lane.named("fp6-e2m3,mxfp6-e2m3")
+    assert (wide.code_bits, wide.select_bits, wide.has_blocks, wide.max_exponent) == (
+        6,
+        0,
+        True,
+        17,
+    )
+    every = [Lane.named(text).name for text in ("olive", "int4,fp4-e2m1", "fp4-e2m1,int4")]
+    assert len(set(every)) == 3

@@ -5,12 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oleaster.models.gemm import gemm
+from oleaster.models.formats import get_format
+from oleaster.models.gemm import gemm, gemm_on_lanes
+from oleaster.models.lane import Lane
+from oleaster.sim.operand import Operand, operand_words
 from oleaster.sim.systolic import Gaps, gemm_cycles, step
-from oleaster.sim.tiling import Tiling, assemble_sums, operand_words
+from oleaster.sim.tiling import Tiling, assemble_sums
 
 sizes = st.integers(1, 20)
 sides = st.integers(1, 7)
+lanes = st.integers(1, 2)
 
 
 def naive_gemm(a, b, acc_bits):
@@ -50,12 +54,36 @@ def test_gemm_refuses_shapes_that_do_not_fit():
         gemm(np.zeros((2, 3), int), np.zeros((3, 2), int))
 
 
+@settings(deadline=None, max_examples=50)
+@given(sides, sizes, sides, lanes, lanes, st.sampled_from([12, 20, 32]), st.integers(0, 2**32))
+def test_gemm_on_lanes_adds_the_sums_of_pes(m, k, n, lanes_a, lanes_b, acc_bits, seed):
+    rng = np.random.default_rng(seed)
+    a, b = (
+        rng.integers(-(1 << 12), (1 << 12) + 1, (rows, of, k)) >> rng.integers(0, 12, (rows, of, k))
+        for rows, of in ((m, lanes_a), (n, lanes_b))
+    )
+    limit = 1 << (acc_bits - 1)
+    result = gemm_on_lanes(a, b, acc_bits)
+    for i, j in np.ndindex(m, n):
+        parts, flags = naive_gemm(a[i], b[j], acc_bits)
+        total = int(parts.sum())
+        assert result.sums[i, j] == (total + limit) % (2 * limit) - limit
+        assert result.overflow[i, j] == (flags.any() or not -limit <= total < limit)
+
+
+def tiling(m, k, n, rows, cols, lanes_a=1, lanes_b=1, is_fusing=False):
+    """On an array that is large enough for elements of two lanes."""
+    fuses = is_fusing or lanes_a * lanes_b > 1
+    return Tiling(m, k, n, rows * lanes_a, cols * lanes_b, lanes_a, lanes_b, fuses)
+
+
 @settings(deadline=None)
-@given(sizes, sizes, sizes, sides, sides)
-def test_closed_form_is_what_the_steps_take(m, k, n, rows, cols):
-    trace = step(Tiling(m, k, n, rows, cols), Gaps.none())
-    assert trace.cycles == gemm_cycles(m, k, n, rows, cols)
-    assert m * k * n <= rows * cols * trace.cycles
+@given(sizes, sizes, sizes, sides, sides, lanes, lanes, st.booleans())
+def test_closed_form_is_what_the_steps_take(m, k, n, rows, cols, lanes_a, lanes_b, is_fusing):
+    tiles = tiling(m, k, n, rows, cols, lanes_a, lanes_b, is_fusing)
+    trace = step(tiles, Gaps.none())
+    assert trace.cycles == gemm_cycles(tiles)
+    assert tiles.macs <= tiles.rows * tiles.cols * trace.cycles
 
 
 @pytest.mark.parametrize(("rows", "cols"), [(1, 7), (3, 5), (4, 4), (16, 4)])
@@ -69,17 +97,17 @@ def test_back_to_back_tiles_leave_no_bubble(rows, cols, extra):
 
 
 @settings(deadline=None, max_examples=60)
-@given(sizes, sizes, sizes, sides, sides, st.integers(0, 2**32))
-def test_holding_back_only_ever_delays(m, k, n, rows, cols, seed):
+@given(sizes, sizes, sizes, sides, sides, lanes, lanes, st.integers(0, 2**32))
+def test_holding_back_only_ever_delays(m, k, n, rows, cols, lanes_a, lanes_b, seed):
     rng = np.random.default_rng(seed)
-    tiling = Tiling(m, k, n, rows, cols)
+    tiles = tiling(m, k, n, rows, cols, lanes_a, lanes_b)
     gaps = Gaps(*(rng.random(64) < rng.choice([0, 0.3, 0.8]) for _ in range(3)))
-    trace = step(tiling, gaps)
-    assert trace.cycles >= gemm_cycles(m, k, n, rows, cols)
+    trace = step(tiles, gaps)
+    assert trace.cycles >= gemm_cycles(tiles)
     taken = trace.sums_valid & trace.sums_ready
-    np.testing.assert_array_equal(trace.sums_word[taken], np.arange(tiling.tiles * rows))
+    np.testing.assert_array_equal(trace.sums_word[taken], np.arange(tiles.tiles * rows))
     words = trace.word[trace.a_valid & trace.a_ready]
-    np.testing.assert_array_equal(words, np.arange(tiling.tiles * tiling.words))
+    np.testing.assert_array_equal(words, np.arange(tiles.tiles * tiles.words))
     # Stream rules: once offered, a word stays until it is taken.
     for valid, ready in (
         (trace.a_valid, trace.a_ready),
@@ -89,21 +117,48 @@ def test_holding_back_only_ever_delays(m, k, n, rows, cols, seed):
         assert valid[1:][(valid & ~ready)[:-1]].all()
 
 
-@given(sizes, sizes, sides, st.sampled_from([4, 8]))
-def test_operand_words_hold_each_lanes_pairs(lanes_total, words, lanes, code_bits):
-    pair_bytes = code_bits // 4
-    rng = np.random.default_rng(lanes_total)
-    packed = rng.integers(0, 256, (lanes_total, words * pair_bytes), dtype=np.uint8)
-    arranged = operand_words(packed, lanes, code_bits)
-    for tile, word, lane in np.ndindex(len(arranged), words, lanes):
-        row = tile * lanes + lane
-        want = (
-            packed[row, word * pair_bytes : (word + 1) * pair_bytes]
-            if row < lanes_total
-            else np.zeros(pair_bytes, np.uint8)
-        )
-        got = arranged[tile, word, lane * pair_bytes : (lane + 1) * pair_bytes]
-        np.testing.assert_array_equal(got, want)
+LANE_CASES = [
+    ("ovp4-int", "olive"),
+    ("ovp8", "olive"),
+    ("fp6-e3m2", "fp6-e3m2"),
+    ("fp4-e2m1", "fp4-e2m1,fp6-e3m2"),
+    ("int8", "int8,fp8-e4m3"),
+    ("mxfp6-e2m3", "mxfp6-e2m3"),
+    ("fp4-e2m1", "mxfp4-e2m1,fp4-e2m1"),
+]
+
+
+@given(sizes, sizes, sides, st.sampled_from(LANE_CASES), st.integers(0, 2**32))
+def test_operand_words_hold_each_lanes_codes(rows, words, height, case, seed):
+    fmt, lane = get_format(case[0]), Lane.named(case[1])
+    rng = np.random.default_rng(seed)
+    lanes, tiles = height * fmt.lanes * (lane.group // fmt.lanes), -(-rows // height)
+    height = lanes // fmt.lanes
+    tiles = -(-rows // height)
+    codes = rng.integers(0, 1 << fmt.code_bits, (rows, 2 * words)).astype(np.uint8)
+    scales = base = None
+    if fmt.block_size:
+        scales = rng.integers(0, 255, (rows, -(-2 * words // 32))).astype(np.uint8)
+        base = rng.integers(0, 255, tiles).astype(np.uint8)
+    arranged = operand_words(Operand(codes, fmt, scales, base), lane, lanes)
+    assert arranged.shape == (tiles, words, -(-lane.word_bits(lanes) // 8))
+    width = 2 * lane.code_bits * fmt.lanes
+    for tile, word in np.ndindex(tiles, words):
+        value = int.from_bytes(arranged[tile, word].tobytes(), "little")
+        for place in range(height):
+            row = tile * height + place
+            even, odd = codes[row, 2 * word : 2 * word + 2].tolist() if row < rows else (0, 0)
+            field = value >> (width * place) & ((1 << width) - 1)
+            assert field == even | odd << fmt.code_bits
+        above = value >> (2 * lane.code_bits * lanes)
+        if not lane.has_blocks:
+            assert above == 0
+            continue
+        assert above >> (8 * lanes) == (base[tile] if base is not None else 0)
+        for place in range(lanes):
+            row = tile * height + place // fmt.lanes
+            want = 0 if base is None else scales[row, word // 16] if row < rows else base[tile]
+            assert above >> (8 * place) & 255 == want
 
 
 def test_sums_go_back_to_their_place():
