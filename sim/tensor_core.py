@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from math import isqrt
 
 import numpy as np
 
@@ -82,13 +82,13 @@ def step(instructions: Sequence[Instruction], gaps: np.ndarray | None = None) ->
         raise ValueError("gaps leaves no cycle in which an instruction is offered")
     offered: list[int] = []
     taken: list[int] = []
-    for previous, instruction in pairwise([None, *instructions]):
+    for index, instruction in enumerate(instructions):
         cycle = taken[-1] + 1 if taken else 0
         while pattern[cycle % len(pattern)]:
             cycle += 1
         offered.append(cycle)
-        if previous is not None:
-            reads_d = previous.d in (instruction.a & ~1, instruction.b & ~1)
+        if taken:
+            reads_d = instructions[index - 1].d in (instruction.a & ~1, instruction.b & ~1)
             cycle = max(cycle, taken[-1] + (WRITE_CYCLES[-1] if reads_d else SLOT_CYCLES))
         taken.append(cycle)
 
@@ -133,7 +133,7 @@ def gemm_program(m: int, k: int, n: int, opcode: Opcode, address_bits: int = 9) 
     Blocks of at most T x T tiles of C: for each K step, T registers of A and T of B are loaded, and
     all tiles of the block take them. Registers: 0, 1 zeros; then two sets of T for A and two for
     B, used in turn, so that one is loaded while the other is read; then the accumulators. T is
-    the largest for which 2 + 4 T + 2 T**2 registers are there.
+    the largest for which 2 + 4 T + 2 T**2 = 2 (T + 1)**2 registers are there: 15 of 512.
 
     Fragments are numbered: A's by tile and step, B's by tile and step, one of zeros.
 
@@ -144,7 +144,7 @@ def gemm_program(m: int, k: int, n: int, opcode: Opcode, address_bits: int = 9) 
     for name, value in (("m", m), ("k", k), ("n", n)):
         if value < 1:
             raise ValueError(f"{name} is {value}; it must be at least 1")
-    side = max(t for t in range(1, 1 << address_bits) if 2 + 4 * t + 2 * t * t <= 1 << address_bits)
+    side = _block_side(address_bits)
     base_a, base_b, base_d = 2, 2 + 2 * side, 2 + 4 * side
     tiles_a, tiles_b = -(-m // SIDE), -(-n // SIDE)
     steps = -(-k // DEPTH[opcode.width])
@@ -173,13 +173,17 @@ def gemm_program(m: int, k: int, n: int, opcode: Opcode, address_bits: int = 9) 
 
 def assemble(results: np.ndarray, m: int, n: int, address_bits: int = 9) -> np.ndarray:
     """(T, 8, 8) results in the order of a `gemm_program` with these arguments -> (M, N)."""
-    side = max(t for t in range(1, 1 << address_bits) if 2 + 4 * t + 2 * t * t <= 1 << address_bits)
     tiles_a, tiles_b = -(-m // SIDE), -(-n // SIDE)
+    side = _block_side(address_bits)
     full = np.zeros((tiles_a, SIDE, tiles_b, SIDE), results.dtype)
     order = [(i, j) for rows, cols in _blocks(tiles_a, tiles_b, side) for i in rows for j in cols]
     for result, (i, j) in zip(results, order, strict=True):
         full[i, :, j, :] = result
     return full.reshape(tiles_a * SIDE, tiles_b * SIDE)[:m, :n]
+
+
+def _block_side(address_bits: int) -> int:
+    return isqrt(1 << (address_bits - 1)) - 1
 
 
 def _blocks(tiles_a: int, tiles_b: int, side: int) -> list[tuple[range, range]]:
