@@ -8,7 +8,7 @@ from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.data import View
 from amaranth.lib.wiring import In, Out
 
-from oleaster.hw.decoder import CodebookDecoder, FloatDecoder, OVPDecoder
+from oleaster.hw.decoder import CODE_DECODERS, CodebookDecoder, OVPDecoder
 from oleaster.hw.emit import Unit, place
 from oleaster.hw.layouts import PairLayout
 from oleaster.models.formats import Format
@@ -132,7 +132,7 @@ class OperandLanes(Unit):
         wrong: list[Value] = []
         for i in range(self.lane.group):
             codes = self.codes.word_select(i, 2 * self.lane.code_bits)
-            name = f"decode_{kind}_{i}"
+            name = f"decode_{kind.replace('-', '_')}_{i}"
             if kind == "ovp4":
                 ovp4 = place(
                     m, name, OVPDecoder(4), platform, pair=codes[:8], flint=self._is_flint()
@@ -145,7 +145,7 @@ class OperandLanes(Unit):
             else:
                 fmt = next(f for f in self.lane.decoders if _decoder_kind(f) == kind)
                 halves = [
-                    place(m, f"{name}_{side}", FloatDecoder(fmt.normal.name), platform, code=code)
+                    place(m, f"{name}_{side}", CODE_DECODERS[kind](), platform, code=code)
                     for side, code in (
                         ("even", codes[: fmt.code_bits]),
                         ("odd", codes[fmt.code_bits : 2 * fmt.code_bits]),
@@ -192,10 +192,10 @@ class OperandLanes(Unit):
 
 
 def _decoder_kind(fmt: Format) -> str:
-    """Formats of one kind are read by one decoder: "ovp4", "ovp8", "codebook" or a float's."""
+    """Formats of one kind are read by one decoder: "ovp4", "ovp8", "codebook" or a codec's."""
     if fmt.outlier is not None:
         return f"ovp{fmt.code_bits}"
-    return fmt.normal.name.replace("-", "_") if fmt.name != "codebook" else "codebook"
+    return fmt.normal.name if fmt.name != "codebook" else "codebook"
 
 
 def _nibbles(pair: View) -> list[Pair]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from amaranth import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
@@ -11,8 +13,9 @@ from amaranth.lib.wiring import In, Out
 
 from oleaster.hw.emit import Unit
 from oleaster.models.formats import FORMATS, Format, get_format
+from oleaster.models.formats.registry import FLOATS
 
-__all__ = ["CodebookDecoder", "FloatDecoder", "OVPDecoder", "pair_layout"]
+__all__ = ["CODE_DECODERS", "CodebookDecoder", "FloatDecoder", "OVPDecoder", "pair_layout"]
 
 
 def pair_layout(formats: list[Format]) -> data.StructLayout:
@@ -192,6 +195,12 @@ class FloatDecoder(Unit):
         return m
 
 
+CODE_DECODERS: dict[str, Callable[[], Unit]] = {
+    codec.name: partial(FloatDecoder, codec.name) for codec in FLOATS
+}
+"""By codec, what decodes one code: a combinational unit with ports `code`, `pair`, `illegal`."""
+
+
 class CodebookDecoder(Unit):
     """An index in, two exponent-integer pairs out: a table of 256 entries that can be written.
 
@@ -228,8 +237,8 @@ class CodebookDecoder(Unit):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.table = table = Memory(shape=16, depth=256, init=[])
-        read, write = table.read_port(domain="comb"), table.write_port()
+        m.submodules.entries = entries = Memory(shape=16, depth=256, init=[])
+        read, write = entries.read_port(domain="comb"), entries.write_port()
         m.d.comb += [
             read.addr.eq(self.index),
             Cat(self.even.as_value(), self.odd.as_value()).eq(read.data),

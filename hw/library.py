@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from oleaster.hw.array import SystolicArray
-from oleaster.hw.decoder import OVPDecoder
+from oleaster.hw.decoder import CODE_DECODERS, CodebookDecoder, OVPDecoder
 from oleaster.hw.emit import Unit, write_design
 from oleaster.hw.encoder import OVPEncoder
 from oleaster.hw.pe import PE
@@ -88,6 +88,15 @@ UNITS: dict[str, UnitSpec] = {
         "two 8-bit codes to two exponent-integer pairs (int8, ovp8)",
         {},
         lambda: OVPDecoder(8),
+    ),
+    **{
+        f"{name}-decoder": UnitSpec(f"one code of {name} to its exponent-integer pair", {}, build)
+        for name, build in CODE_DECODERS.items()
+    },
+    "codebook-decoder": UnitSpec(
+        "an index to two exponent-integer pairs, by a table of 256 entries that can be written",
+        {},
+        CodebookDecoder,
     ),
     "ovp-encoder4": UnitSpec(
         "two integers to one outlier-victim pair of 4-bit codes (ovp4-int, ovp4-flint)",

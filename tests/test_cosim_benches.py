@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from oleaster.gemm import array_files
+from oleaster.hw.decoder import CODE_DECODERS
 from oleaster.hw.emit import write_design
 from oleaster.hw.library import build_unit
 from oleaster.models.lane import Lane
@@ -25,6 +26,8 @@ OLIVE = Lane.named("olive")
 UNITS = [
     ("ovp-decoder4", {}, 2),
     ("ovp-decoder8", {}, 1),
+    *((f"{name}-decoder", {}, 1) for name in CODE_DECODERS),
+    ("codebook-decoder", {}, 1),
     ("ovp-encoder4", {}, 2),
     ("ovp-encoder4", {"value_bits": 8}, 2),
     ("ovp-encoder8", {}, 1),
@@ -58,6 +61,8 @@ def test_bench_passes(unit, parameters, tests, tmp_path):
 BREAKS = [
     # Another code is taken for the identifier.
     ("ovp-decoder4", {}, "== 4'h8", "== 4'h9"),
+    # An infinity is taken for a number.
+    ("fp8-e5m2-decoder", {}, "assign illegal =", "assign illegal = 1'h0 &"),
     # An outlier is not seen before one more.
     ("ovp-encoder4", {"value_bits": 8}, "5'h0a", "5'h0b"),
     # The accumulator keeps the old tile's sum.

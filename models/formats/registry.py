@@ -18,7 +18,7 @@ _BESIDE_INT4 = abfloat(2, 1, bias=2)  # 12 .. 96
 _BESIDE_FLINT4 = abfloat(2, 1, bias=3)  # 24 .. 192
 _BESIDE_INT8 = abfloat(4, 3, bias=4)  # 144 .. 32768
 
-_FLOATS = (
+FLOATS = (
     ocp_float(2, 1),
     ocp_float(3, 2),
     ocp_float(2, 3),
@@ -35,8 +35,8 @@ FORMATS: dict[str, Format] = {
         Format("ovp4-int", _INT4, _BESIDE_INT4, has_outliers=True),
         Format("ovp4-flint", _FLINT4, _BESIDE_FLINT4, has_outliers=True),
         Format("ovp8", _INT8, _BESIDE_INT8, has_outliers=True),
-        *(Format(codec.name, codec) for codec in _FLOATS),
-        *(Format(f"mx{codec.name}", codec, block_size=MX_BLOCK) for codec in _FLOATS),
+        *(Format(codec.name, codec) for codec in FLOATS),
+        *(Format(f"mx{codec.name}", codec, block_size=MX_BLOCK) for codec in FLOATS),
         CodebookFormat("codebook", pair8()),
     )
 }

@@ -17,6 +17,7 @@ from cocotb_tools.config import libs_dir
 from cocotb_tools.runner import Verilator, get_results
 from filelock import FileLock
 
+from oleaster.models.formats.registry import FLOATS
 from oleaster.sim.rtl.build import (
     CONTROL_FILES,
     OPTIMIZATION,
@@ -36,6 +37,8 @@ __all__ = ["BENCHES", "BenchResult", "bench_config", "run_bench", "run_cocotb"]
 
 # Unit name -> cocotb module. (benches/gemm.py runs around gemm_harness instead of a unit.)
 BENCHES = {
+    **{f"{codec.name}-decoder": "code_decoder" for codec in FLOATS},
+    "codebook-decoder": "codebook_decoder",
     "ovp-decoder4": "ovp_decoder",
     "ovp-decoder8": "ovp_decoder",
     "ovp-encoder4": "ovp_encoder",
