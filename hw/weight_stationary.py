@@ -214,7 +214,9 @@ class WeightStationaryArray(Unit):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        en, take, swap = Signal(), Signal(), Signal()
+        en = Signal()
+        take = Signal()
+        swap = Signal()
         m.d.comb += en.eq(~self.sums.valid | self.sums.ready)
         issue_even, loads, is_loaded = self._load_tiles(m, en, swap)
 
@@ -278,8 +280,11 @@ class WeightStationaryArray(Unit):
         moves on with each that follows: row i loads from the (i + 2)th issue on, and not before,
         for the swap to the tile before may still be on its way to the rows below.
         """
-        issue_even, odd_next, again = Signal(), Signal(), Signal()
-        is_loaded, ends = Signal(), Signal()
+        issue_even = Signal()
+        odd_next = Signal()
+        again = Signal()  # the word is given for the second time
+        ends = Signal()  # it has `last`
+        is_loaded = Signal()
         begun = Signal(self.rows - 1)  # bit i: more than i elements of the tile were issued
         loads = Signal(self.rows - 1)
         is_first_of_two = Signal()

@@ -542,11 +542,6 @@ module weight_stationary_4x4_olive_acc32(a_valid, b_payload, b_valid, partial_pa
   wire _050_;
   wire _051_;
   wire _052_;
-  wire \$signal ;
-  wire \$signal$24 ;
-  reg \$signal$26  = 1'h0;
-  reg \$signal$27  = 1'h0;
-  wire \$signal$32 ;
   input [20:0] a_payload;
   output a_ready;
   input a_valid;
@@ -562,16 +557,20 @@ module weight_stationary_4x4_olive_acc32(a_valid, b_payload, b_valid, partial_pa
   wire [35:0] border_b_pairs;
   input clear;
   input clk;
+  wire en;
   reg ends = 1'h0;
   output illegal;
   reg illegal = 1'h0;
   wire is_first_of_two;
+  reg is_loaded = 1'h0;
+  wire issue_even;
   reg [32:0] leaving1 = 33'h0;
   reg [65:0] leaving2 = 66'h0;
   reg [98:0] leaving3 = 99'h0;
   wire [2:0] loads;
   output misaligned;
   reg misaligned = 1'h0;
+  reg odd_next = 1'h0;
   output overflow;
   reg overflow = 1'h0;
   reg [32:0] partial1 = 33'h0;
@@ -602,6 +601,7 @@ module weight_stationary_4x4_olive_acc32(a_valid, b_payload, b_valid, partial_pa
   input sums_ready;
   output sums_valid;
   wire swap;
+  wire take;
   wire [32:0] total0;
   wire [32:0] total2;
   reg [23:0] way = 24'h0;
@@ -620,11 +620,11 @@ module weight_stationary_4x4_olive_acc32(a_valid, b_payload, b_valid, partial_pa
   assign sums_payload[130] = _015_ | _016_;
   assign _018_ = ~ way[23];
   assign sums_payload[131] = row3_overflow_out[3] & _018_;
-  assign _019_ = \$signal$24  | \$signal$26 ;
+  assign _019_ = issue_even | odd_next;
   assign _020_ = ~ again;
   assign _021_ = ends != begun[2];
   assign _022_ = _020_ & _021_;
-  assign _023_ = \$signal  & \$signal$32 ;
+  assign _023_ = en & take;
   assign _025_ = a_valid & a_ready;
   assign _026_ = _025_ & border_a_illegal;
   assign _027_ = b_valid & b_ready;
@@ -633,29 +633,29 @@ module weight_stationary_4x4_olive_acc32(a_valid, b_payload, b_valid, partial_pa
   assign _031_ = way[21] & sums_ready;
   assign _032_ = | sums_payload[131:128];
   assign _033_ = _031_ & _032_;
-  assign _034_ = ~ \$signal$24 ;
+  assign _034_ = ~ issue_even;
   assign _000_ = ~ way[21];
-  assign \$signal  = _000_ | sums_ready;
+  assign en = _000_ | sums_ready;
   assign _010_ = ~ again;
   assign is_first_of_two = b_payload[35] & _010_;
-  assign _017_ = ~ \$signal$26 ;
+  assign _017_ = ~ odd_next;
   assign _024_ = b_valid & _017_;
-  assign _030_ = ~ \$signal$27 ;
+  assign _030_ = ~ is_loaded;
   assign _037_ = _030_ | swap;
-  assign \$signal$24  = _024_ & _037_;
-  assign _038_ = \$signal$24  | \$signal$26 ;
+  assign issue_even = _024_ & _037_;
+  assign _038_ = issue_even | odd_next;
   assign loads = _038_ ? begun : 3'h0;
-  assign _039_ = \$signal  & \$signal$24 ;
+  assign _039_ = en & issue_even;
   assign _040_ = ~ is_first_of_two;
   assign b_ready = _039_ & _040_;
   assign _001_ = a_payload[19] | partial_valid;
   assign _002_ = a_valid & _001_;
   assign _003_ = ~ between;
-  assign _004_ = _003_ | \$signal$27 ;
-  assign \$signal$32  = _002_ & _004_;
-  assign swap = \$signal$32  & between;
-  assign a_ready = \$signal  & \$signal$32 ;
-  assign _005_ = \$signal  & \$signal$32 ;
+  assign _004_ = _003_ | is_loaded;
+  assign take = _002_ & _004_;
+  assign swap = take & between;
+  assign a_ready = en & take;
+  assign _005_ = en & take;
   assign _006_ = ~ a_payload[19];
   assign partial_ready = _005_ & _006_;
   assign _007_ = way[23] ? leaving2[64:33] : 32'd0;
@@ -669,33 +669,33 @@ module weight_stationary_4x4_olive_acc32(a_valid, b_payload, b_valid, partial_pa
     else if (_029_) illegal <= 1'h1;
   always @(posedge clk)
     if (rst) way <= 24'h0;
-    else if (\$signal ) way <= { way[20:0], a_payload[20], a_payload[18], \$signal$32  };
+    else if (en) way <= { way[20:0], a_payload[20], a_payload[18], take };
   always @(posedge clk)
-    if (\$signal ) leaving1 <= { row3_overflow_out[2], row3_sums_out[95:64] };
+    if (en) leaving1 <= { row3_overflow_out[2], row3_sums_out[95:64] };
   always @(posedge clk)
-    if (\$signal ) leaving2 <= { leaving2[32:0], row3_overflow_out[1], row3_sums_out[63:32] };
+    if (en) leaving2 <= { leaving2[32:0], row3_overflow_out[1], row3_sums_out[63:32] };
   always @(posedge clk)
-    if (\$signal ) leaving3 <= { leaving3[65:0], row3_overflow_out[0], row3_sums_out[31:0] };
+    if (en) leaving3 <= { leaving3[65:0], row3_overflow_out[0], row3_sums_out[31:0] };
   always @(posedge clk)
-    if (\$signal )
+    if (en)
       if (a_payload[19]) partial4[32:0] <= 33'h0;
       else partial4[32:0] <= { partial_payload[131], partial_payload[127:96] };
   always @(posedge clk)
-    if (\$signal ) partial4[131:33] <= partial4[98:0];
+    if (en) partial4[131:33] <= partial4[98:0];
   always @(posedge clk)
-    if (\$signal )
+    if (en)
       if (a_payload[19]) partial3[32:0] <= 33'h0;
       else partial3[32:0] <= { partial_payload[130], partial_payload[95:64] };
   always @(posedge clk)
-    if (\$signal ) partial3[98:33] <= partial3[65:0];
+    if (en) partial3[98:33] <= partial3[65:0];
   always @(posedge clk)
-    if (\$signal )
+    if (en)
       if (a_payload[19]) partial2[32:0] <= 33'h0;
       else partial2[32:0] <= { partial_payload[129], partial_payload[63:32] };
   always @(posedge clk)
-    if (\$signal ) partial2[65:33] <= partial2[32:0];
+    if (en) partial2[65:33] <= partial2[32:0];
   always @(posedge clk)
-    if (\$signal )
+    if (en)
       if (a_payload[19]) partial1 <= 33'h0;
       else partial1 <= { partial_payload[128], partial_payload[31:0] };
   always @(posedge clk)
@@ -706,10 +706,10 @@ module weight_stationary_4x4_olive_acc32(a_valid, b_payload, b_valid, partial_pa
     else if (_041_) misaligned <= 1'h1;
   always @(posedge clk)
     if (rst) begun <= 3'h0;
-    else if (\$signal ) begun <= _049_;
+    else if (en) begun <= _049_;
   always @(posedge clk)
-    if (rst) \$signal$27  <= 1'h0;
-    else if (\$signal ) \$signal$27  <= _052_;
+    if (rst) is_loaded <= 1'h0;
+    else if (en) is_loaded <= _052_;
   always @(posedge clk)
     if (rst) ends <= 1'h0;
     else if (_042_) ends <= b_payload[34];
@@ -717,37 +717,37 @@ module weight_stationary_4x4_olive_acc32(a_valid, b_payload, b_valid, partial_pa
     if (rst) again <= 1'h0;
     else if (_043_) again <= is_first_of_two;
   always @(posedge clk)
-    if (rst) \$signal$26  <= 1'h0;
-    else if (\$signal ) \$signal$26  <= \$signal$24 ;
-  assign _041_ = & { \$signal$26 , \$signal , _022_ };
-  assign _042_ = & { \$signal$24 , \$signal  };
-  assign _043_ = & { \$signal$24 , \$signal  };
+    if (rst) odd_next <= 1'h0;
+    else if (en) odd_next <= issue_even;
+  assign _041_ = & { odd_next, en, _022_ };
+  assign _042_ = & { issue_even, en };
+  assign _043_ = & { issue_even, en };
   assign _044_ = | { clear, rst };
   assign _045_ = | { clear, rst };
   assign _046_ = | { clear, rst };
   assign _047_ = _019_ ? { begun[1:0], 1'h1 } : begun;
   assign _048_ = begun[2] ? 3'h0 : _047_;
-  assign _049_ = \$signal$26  ? _048_ : _047_;
-  assign _050_ = swap ? 1'h0 : \$signal$27 ;
+  assign _049_ = odd_next ? _048_ : _047_;
+  assign _050_ = swap ? 1'h0 : is_loaded;
   assign _051_ = begun[2] ? 1'h1 : _050_;
-  assign _052_ = \$signal$26  ? _051_ : _050_;
+  assign _052_ = odd_next ? _051_ : _050_;
   activation_border_x4_olive border_a (
     .clk(clk),
     .codes(a_payload[15:0]),
-    .en(\$signal ),
+    .en(en),
     .format(a_payload[17:16]),
     .illegal(border_a_illegal),
-    .issue(\$signal$32 ),
+    .issue(take),
     .pairs(border_a_pairs),
     .rst(rst)
   );
   operand_border_x4_olive border_b (
     .clk(clk),
     .codes(b_payload[31:0]),
-    .en(\$signal ),
+    .en(en),
     .format(b_payload[33:32]),
     .illegal(border_b_illegal),
-    .issue_even(\$signal$24 ),
+    .issue_even(issue_even),
     .issue_odd(_034_),
     .pairs(border_b_pairs),
     .rst(rst)
@@ -757,7 +757,7 @@ module weight_stationary_4x4_olive_acc32(a_valid, b_payload, b_valid, partial_pa
     .b(border_b_pairs),
     .b_out(row0_b_out),
     .clk(clk),
-    .en(\$signal ),
+    .en(en),
     .load(loads[0]),
     .overflow({ partial4[131], partial3[98], partial2[65], partial1[32] }),
     .overflow_out(row0_overflow_out),
@@ -772,7 +772,7 @@ module weight_stationary_4x4_olive_acc32(a_valid, b_payload, b_valid, partial_pa
     .b(row0_b_out),
     .b_out(row1_b_out),
     .clk(clk),
-    .en(\$signal ),
+    .en(en),
     .load(loads[1]),
     .overflow(row0_overflow_out),
     .overflow_out(row1_overflow_out),
@@ -787,7 +787,7 @@ module weight_stationary_4x4_olive_acc32(a_valid, b_payload, b_valid, partial_pa
     .b(row1_b_out),
     .b_out(row2_b_out),
     .clk(clk),
-    .en(\$signal ),
+    .en(en),
     .load(loads[2]),
     .overflow(row1_overflow_out),
     .overflow_out(row2_overflow_out),
@@ -802,7 +802,7 @@ module weight_stationary_4x4_olive_acc32(a_valid, b_payload, b_valid, partial_pa
     .b(row2_b_out),
     .b_out(_036_),
     .clk(clk),
-    .en(\$signal ),
+    .en(en),
     .load(1'h0),
     .overflow(row2_overflow_out),
     .overflow_out(row3_overflow_out),
