@@ -245,7 +245,7 @@ class WeightStationaryArray(Unit):
         sums, overflow = self._grid(m, platform, en, swap, loads, border_a.pairs, border_b.pairs)
         self._leave(m, en, take, sums, overflow)
 
-        events = {"illegal": [], "flushed": []}
+        events: dict[str, list[Value]] = {"illegal": [], "flushed": []}
         for port, border in ((self.a, border_a), (self.b, border_b)):
             taken = port.valid & port.ready
             events["illegal"].append(taken & border.illegal)

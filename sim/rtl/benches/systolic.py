@@ -137,7 +137,9 @@ def _stimulus(rng: np.random.Generator, count: int) -> tuple[Words, Tiles]:
         spare = ACC_BITS - required_acc_bits(formats[0], formats[1], 1)
         made = [
             _tile(rng, side, fmt, depth, window)
-            for side, fmt, window in zip(SIZES, formats, windows(*formats, spare), strict=True)
+            for side, fmt, window in zip(
+                SIZES, formats, windows(formats[0], formats[1], spare), strict=True
+            )
         ]
         for side, (operand, _) in zip(SIZES, made, strict=True):
             words[side] += _payloads(side, operand)

@@ -130,8 +130,11 @@ def _stimulus(rng: np.random.Generator, count: int) -> Stimulus:
     """Passes of random length, each in its own pair of formats."""
     made = Stimulus()
     for _ in range(count):
-        formats = [bench_format(str(rng.choice(lane.formats))) for lane in LANES.values()]
-        _add_pass(made, rng, *_operands(rng, *formats, int(rng.integers(1, 2 * ROWS + 3))))
+        format_a, format_b = (
+            bench_format(str(rng.choice(lane.formats))) for lane in LANES.values()
+        )
+        rows = int(rng.integers(1, 2 * ROWS + 3))
+        _add_pass(made, rng, *_operands(rng, format_a, format_b, rows))
     return made
 
 
@@ -253,6 +256,6 @@ async def illegal_codes_and_misaligned_last(dut: Any) -> None:
             await _clear(dut)
             assert not dut.illegal.value, "clear did not clear"
     stimulus = Stimulus()
-    _add_pass(stimulus, rng, *_operands(rng, *first.values(), 2), last_of_b=False)
+    _add_pass(stimulus, rng, *_operands(rng, first["a"], first["b"], 2), last_of_b=False)
     assert await _run(dut, rng, stimulus, 2, 1.0) == stimulus.sums
     assert dut.misaligned.value, "a tile without `last` was not flagged"
