@@ -63,7 +63,7 @@ def _formats(operand: str) -> Formats:
 _WIDEST_VALUE = 54  # bits: `Format.encode`, the encoders' model, computes in float64
 _LARGEST_SIDE = 256  # of an array: four times the paper's 64
 
-_ARITHMETIC = {
+_ARITHMETIC: dict[str, Parameter | Formats] = {
     "formats_a": _formats("A"),
     "formats_b": _formats("B"),
     "acc_bits": Parameter(
