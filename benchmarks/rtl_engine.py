@@ -18,19 +18,19 @@ from pathlib import Path
 
 import numpy as np
 
-from oleaster.gemm import array_files
+from oleaster.gemm import design_files
 from oleaster.models.quantize import quantize
+from oleaster.sim.operand import array_operand
 from oleaster.sim.rtl.build import build_native
 from oleaster.sim.rtl.cosim import run_cocotb
 from oleaster.sim.rtl.engine import (
     HARNESS,
     build_array,
     harness_arguments,
-    harness_parameters,
+    harness_build,
     run_array,
 )
 from oleaster.sim.systolic import gemm_cycles
-from oleaster.sim.tiling import Tiling, operand_words
 
 BOUNDS = {
     "cold_build_s": ("<=", 60),
@@ -50,7 +50,8 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["OLEASTER_CACHE"] = scratch  # nothing built before counts
-        verilog, manifest = array_files(4, 4, size, size)
+        formats = {"formats_a": "olive4", "formats_b": "olive4"}
+        verilog, manifest = design_files("systolic", rows=size, cols=size, **formats)
         started = time.perf_counter()
         simulator = build_array(verilog, manifest)
         cold_build = time.perf_counter() - started
@@ -63,9 +64,8 @@ def main() -> int:
 
         rng = np.random.default_rng(0)
         a, b = (quantize(rng.standard_t(3, (n, n)).astype(np.float32)) for _ in "ab")
-        tiling = Tiling(n, n, n, size, size)
-        words = operand_words(a.packed, size, 4), operand_words(b.packed, size, 4)
-        cycles = gemm_cycles(n, n, n, size, size)
+        operands = array_operand(a, size)[0], array_operand(b, size)[0]
+        cycles = gemm_cycles(simulator.tiling(*operands))
 
         def plain_rate() -> float:
             command = [str(plain), str(cycles)]
@@ -74,13 +74,14 @@ def main() -> int:
         rates, engine_rates = [plain_rate()], []
         for _ in range(3):
             started = time.perf_counter()
-            run = run_array(simulator, tiling, *words)
+            run = run_array(simulator, *operands)
             engine_rates.append(run.cycles / (time.perf_counter() - started))
             rates.append(plain_rate())
 
         folder = Path(scratch) / "cocotb"
         folder.mkdir()
-        plusargs = harness_arguments(folder, tiling, *words, flint=(False, False), gaps=None)
+        plusargs = harness_arguments(folder, simulator, *operands, gaps=None)
+        parameters, defines = harness_build(verilog, manifest)
         cocotb_rates = []
         for _ in range(3):
             bench = run_cocotb(
@@ -88,8 +89,8 @@ def main() -> int:
                 top="gemm_harness",
                 sources=[HARNESS, verilog],
                 config={"cycles": cycles},
-                parameters=harness_parameters(manifest),
-                defines={"DUT": verilog.stem},
+                parameters=parameters,
+                defines=defines,
                 plusargs=plusargs,
                 run_folder=folder,
             )

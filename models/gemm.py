@@ -115,6 +115,8 @@ def gemm_weight_stationary(a: np.ndarray, b: np.ndarray, acc_bits: int = 32) -> 
     """
     m, lanes_a, k = a.shape
     n, lanes_b, _ = b.shape
+    if lanes_a * lanes_b * _peak(a, b) * k < 1 << (acc_bits - 1):  # whatever the order
+        return gemm(a.sum(axis=1), b.sum(axis=1), acc_bits)
     a_by_pe = a.reshape(m, lanes_a, k // 2, 2).transpose(0, 2, 1, 3).reshape(m, -1)
     b_by_pe = b.reshape(n * lanes_b, k // 2, 1, 2).repeat(lanes_a, axis=2).reshape(n * lanes_b, -1)
     columns = gemm(a_by_pe[:, ::-1], b_by_pe[:, ::-1], acc_bits)

@@ -5,11 +5,10 @@ import shutil
 import numpy as np
 import pytest
 
-from oleaster.gemm import array_files
+from oleaster.gemm import design_files
 from oleaster.hw.decoder import CODE_DECODERS
 from oleaster.hw.emit import write_design
 from oleaster.hw.library import build_unit
-from oleaster.models.lane import Lane
 from oleaster.models.quantize import quantize
 from oleaster.sim.operand import array_operand
 from oleaster.sim.rtl import build, toolchain
@@ -20,8 +19,6 @@ from oleaster.sim.rtl.toolchain import ToolError, verilator_env
 from oleaster.sim.systolic import gemm_cycles
 
 pytestmark = pytest.mark.rtl
-
-OLIVE = Lane.named("olive")
 
 UNITS = [
     ("ovp-decoder4", {}, 2),
@@ -97,7 +94,7 @@ def test_gemm_bench_clocked_by_cocotb(tmp_path):
     rng = np.random.default_rng(0)
     a = quantize(rng.standard_t(3, (9, 20)).astype(np.float32))
     b = quantize(rng.standard_t(3, (11, 20)).astype(np.float32))
-    verilog, manifest = array_files(OLIVE, OLIVE, 4, 4)
+    verilog, manifest = design_files("systolic", rows=4, cols=4)
     array = build_array(verilog, manifest)
     operands = array_operand(a, 4)[0], array_operand(b, 4)[0]
     parameters, defines = harness_build(verilog, manifest)
@@ -116,7 +113,7 @@ def test_gemm_bench_clocked_by_cocotb(tmp_path):
 
 
 def test_builds_are_cached_by_content(tmp_path, monkeypatch):
-    verilog, manifest = array_files(OLIVE, OLIVE, 4, 4)
+    verilog, manifest = design_files("systolic", rows=4, cols=4)
     first = build_array(verilog, manifest)
 
     def must_not_run(*_):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from oleaster.gemm import GemmError, array_files, run_gemm
+from oleaster.gemm import ENGINES, UNITS, GemmError, design_files, run_gemm
 from oleaster.hw.emit import write_design
 from oleaster.hw.library import build_unit
 from oleaster.models.formats import FORMATS, CodebookFormat, get_format
@@ -33,6 +33,11 @@ GEOMETRIES = [
     (4, 6, "int8,fp8-e4m3,mxfp6-e3m2", "fp6-e2m3,mxfp8-e5m2,ovp4-int", 60),
 ]
 GEMMS_EACH = 25
+
+
+def _array(rows, cols, formats_a, formats_b, acc_bits):
+    sizes = {"rows": rows, "cols": cols, "acc_bits": acc_bits}
+    return build_array(*design_files("systolic", **sizes, formats_a=formats_a, formats_b=formats_b))
 
 
 def _random_gemm(rng, rows, cols):
@@ -81,7 +86,7 @@ def edges(trace):
 def test_model_cycle_and_rtl_agree(geometry):
     rows, cols, formats_a, formats_b, acc_bits = geometry
     lanes = Lane.named(formats_a), Lane.named(formats_b)
-    array = build_array(*array_files(*lanes, rows, cols, acc_bits))
+    array = _array(rows, cols, formats_a, formats_b, acc_bits)
     rng = np.random.default_rng([rows, cols, acc_bits])
     flushed = 0
     for _ in range(GEMMS_EACH):
@@ -143,7 +148,7 @@ def _every_element(name, rng):
 @pytest.mark.parametrize("lanes", PAIRS, ids=["all", "e5m2"])
 def test_every_product_of_two_elements(lanes):
     """All codes of A against all codes of B: M x N products of K = 2, for each pair of formats."""
-    array = build_array(*array_files(Lane(lanes[0]), Lane(lanes[1]), *EXHAUSTIVE, WIDEST))
+    array = _array(*EXHAUSTIVE, ",".join(lanes[0]), ",".join(lanes[1]), WIDEST)
     rng = np.random.default_rng(0)
     table = rng.integers(0, 256, (256, 2)).astype(np.uint8)
     operands = []
@@ -177,25 +182,29 @@ def test_every_product_of_two_elements(lanes):
     assert tried > len(lanes[0]) * len(lanes[1]) * 0.8
 
 
-@pytest.mark.parametrize("engine", ["cycle", "rtl"])
+@pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize(
     ("format_a", "format_b", "macs_per_mac"),
     [("ovp4-int", "ovp4-flint", 1), ("int8", "ovp4-int", 2), ("ovp8", "int8", 4)],
 )
-def test_engines_agree_on_a_float_gemm(engine, format_a, format_b, macs_per_mac):
+def test_units_and_engines_agree_on_a_float_gemm(unit, format_a, format_b, macs_per_mac):
     rng = np.random.default_rng(5)
     a = quantize(rng.standard_t(3, (13, 31)).astype(np.float32), format_a)
     b = quantize(rng.standard_t(3, (9, 31)).astype(np.float32), format_b)
-    model = run_gemm(a, b, engine="model", rows=4, cols=4)
-    run = run_gemm(a, b, engine=engine, rows=4, cols=4)
-    np.testing.assert_array_equal(run.accumulators, model.accumulators)
+    model, cycle, rtl = (
+        run_gemm(a, b, unit=unit, engine=engine, rows=4, cols=4) for engine in ENGINES
+    )
+    np.testing.assert_array_equal(rtl.accumulators, model.accumulators)
+    np.testing.assert_array_equal(cycle.accumulators, model.accumulators)
     exact = a.dequantize().astype(np.float64) @ b.dequantize().T.astype(np.float64)
-    np.testing.assert_allclose(run.values(), exact, rtol=1e-5, atol=1e-5)
-    assert model.cycles is None
-    lanes = a.number_format.lanes, b.number_format.lanes
-    assert run.cycles == gemm_cycles(Tiling(13, 31, 9, 4, 4, *lanes, is_fusing=True))
-    assert run.macs == 13 * 31 * 9
-    assert run.utilization == pytest.approx(run.macs * macs_per_mac / (16 * run.cycles))
+    np.testing.assert_allclose(rtl.values(), exact, rtol=1e-5, atol=1e-5)
+    assert (model.cycles, model.utilization, rtl.macs) == (None, None, 13 * 31 * 9)
+    assert rtl.cycles == cycle.cycles
+    if unit == "tensorcore":  # multipliers of nibble by byte: two of them for a product of bytes
+        busy, multipliers = rtl.macs * min(macs_per_mac, 2), 256
+    else:
+        busy, multipliers = rtl.macs * macs_per_mac, 16
+    assert rtl.utilization == cycle.utilization == pytest.approx(busy / multipliers / rtl.cycles)
 
 
 def test_accumulators_wrap_and_say_so():
@@ -218,8 +227,12 @@ def test_widths_that_cannot_hold_the_sums_are_refused():
     z = quantize(np.ones((2, 64), np.float32), "ovp8")
     with pytest.raises(GemmError, match="one product can need 32 bits"):
         run_gemm(z, z, acc_bits=31)
-    with pytest.raises(GemmError, match="rows is 3; it must be even, for an element of ovp8"):
-        run_gemm(z, x, rows=3)
+    with pytest.raises(GemmError, match="rows is 3; it must be a multiple of 2, for an element of"):
+        run_gemm(z, z, rows=3)
+    with pytest.raises(GemmError, match=r"rows is 6; it must be a multiple of 4, .* holds pairs"):
+        run_gemm(z, z, unit="ws", rows=6)
+    with pytest.raises(GemmError, match="mmaovp has no type for format 'fp8-e4m3' of A; it takes"):
+        run_gemm(x, z, unit="tensorcore")
 
 
 def test_utilisation_of_a_large_gemm():

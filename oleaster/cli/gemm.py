@@ -13,7 +13,10 @@ from oleaster.gemm import MAX_DIMENSION, run_gemm
 from oleaster.models.quantize import QuantizedTensor, QuantizeError, quantize
 
 Engine = Literal["model", "cycle", "rtl"]
-Side = Annotated[int, typer.Option(help=f"Of the array; up to {MAX_DIMENSION} in rtl.")]
+Unit = Literal["os", "ws", "tensorcore"]
+Side = Annotated[
+    int | None, typer.Option(help=f"Of an array; 16, and up to {MAX_DIMENSION} in rtl.")
+]
 
 
 def gemm(
@@ -28,8 +31,14 @@ def gemm(
         bool, typer.Option("--calibrate", help="Search both scales (the default without scales).")
     ] = False,
     engine: Annotated[Engine, typer.Option(help="Values; cycles too; or Verilog.")] = "cycle",
-    rows: Side = 16,
-    cols: Side = 16,
+    unit: Annotated[
+        Unit,
+        typer.Option(
+            help="Output- or weight-stationary array, or a tensor core (int, flint, ovp)."
+        ),
+    ] = "os",
+    rows: Side = None,
+    cols: Side = None,
     acc_width: Annotated[
         int, typer.Option(help="Bits of an accumulator; more than 32 are written as int64.")
     ] = 32,
@@ -38,19 +47,16 @@ def gemm(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Multiply A by B on a rows x cols array: quantised along K, accumulators out.
+    """Multiply A by B on a rows x cols array or a tensor core: quantised along K, sums out.
 
-    The three engines give identical accumulators; cycle and rtl give identical cycles. The formats
-    of A and B may be any two whose exact sums fit the accumulators. An element of int8 or ovp8
-    takes two of the array's 4-bit lanes, so rows, or cols, must then be even.
+    The three engines give identical sums; cycle and rtl give identical cycles. The formats of A and
+    B may be any two whose exact sums fit the accumulators. An element of int8 or ovp8 takes two of
+    an array's 4-bit lanes, so rows, or cols, must then be even (rows of ws a multiple of 4).
     """
     if (scale_a is None) != (scale_b is None):
         raise CommandError("--scale-a and --scale-b go together; give both, or neither to search")
-    for name, side in (("--rows", rows), ("--cols", cols)):
-        if side < 1:
-            raise CommandError(f"{name} is {side}; expected at least 1")
-        if engine == "rtl" and side > MAX_DIMENSION:
-            raise CommandError(f"{name} is {side}; --engine rtl takes 1 to {MAX_DIMENSION}")
+    if unit == "tensorcore" and (rows is not None or cols is not None):
+        raise CommandError("a tensor core has no --rows and --cols; leave them out")
     if calibrate and scale_a is not None:
         raise CommandError("--calibrate searches the scales; leave out --scale-a and --scale-b")
     io.check_output_file(output, a, b)
@@ -72,9 +78,10 @@ def gemm(
         run = run_gemm(
             left,
             right,
+            unit=unit,
             engine=engine,
-            rows=rows,
-            cols=cols,
+            rows=16 if rows is None else rows,
+            cols=16 if cols is None else cols,
             acc_bits=acc_width,
             progress=report,
         )
@@ -92,13 +99,16 @@ def gemm(
         flushed = "{:,} of A and {:,} of B".format(*run.flushed_blocks)
         warn(f"MX blocks below the accumulators' window counted as zero: {flushed}")
     shape = [*x.shape, y.shape[1]]
+    sides = [None, None] if unit == "tensorcore" else [rows or 16, cols or 16]
+    place = "tensor core" if unit == "tensorcore" else f"{unit} array, {sides[0]} x {sides[1]}"
     if json:
         print_json(
             {
                 "engine": run.engine,
+                "unit": run.unit,
                 "shape": shape,
-                "rows": rows,
-                "cols": cols,
+                "rows": sides[0],
+                "cols": sides[1],
                 "format_a": left.format,
                 "format_b": right.format,
                 "scale_a": float(left.scale),
@@ -120,7 +130,7 @@ def gemm(
     print_facts(
         {
             "M x K x N": _by(shape),
-            "array": f"{rows} x {cols}, {acc_width}-bit accumulators, engine {run.engine}",
+            "unit": f"{place}, {acc_width}-bit accumulators, engine {run.engine}",
             "formats": f"{left.format}, {right.format}",
             "scales": f"{float(left.scale):.6g}, {float(right.scale):.6g}",
             "cycles": "not counted by this engine" if run.cycles is None else f"{run.cycles:,}",
