@@ -1,9 +1,9 @@
 # amaranth: UnusedElaboratable=no
-"""What 8-bit operands cost a PE: cells and transistors after Yosys' generic synthesis.
+"""What 8-bit operands cost a PE: cells after Yosys' generic synthesis.
 
-Prints each PE beside that of the 4-bit formats alone: cells, flip-flops among them, and the estimate
-of CMOS transistors that Yosys makes, an area without a library. Four PEs make one of 8 bits; the adders that fuse
-them are counted from an array with them and one without.
+Prints each PE beside that of the 4-bit formats alone: cells, flip-flops among them, and Yosys' own
+estimate of CMOS transistors, an area without a library. Then the share of a 4 x 4 array that is not
+PEs: decoders, drain and the adders that make one PE of four. The first call takes minutes.
 """
 
 import json
