@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,13 +13,13 @@ import numpy as np
 from oleaster.models.mmaovp import Opcode
 from oleaster.models.tensor_core import REGISTER_BYTES, SIDE, fragments
 from oleaster.sim.rtl.build import build_native
+from oleaster.sim.rtl.engine import simulate, write_gaps
 from oleaster.sim.rtl.toolchain import ToolError
 from oleaster.sim.tensor_core import Program, assemble, gemm_cycles, gemm_program
 
 __all__ = ["GemmResult", "MmaRun", "build_tensor_core", "run_gemm", "run_program"]
 
 HARNESS = Path(__file__).with_name("mma_harness.sv")
-GAP_PERIOD = 1024  # entries of the harness's gap memory
 
 
 @dataclass(frozen=True)
@@ -141,13 +140,13 @@ def run_program(
         folder = Path(scratch)
         arguments = _write_inputs(folder, program, memory, address_bits)
         if gaps is not None:
-            arguments.append(f"+gaps={_write_gaps(folder / 'gaps.hex', gaps)}")
+            arguments.append(f"+gaps={write_gaps(folder / 'gaps.hex', [gaps])}")
         if trace:
             arguments.append(f"+trace={folder / 'trace.bin'}")
         if expected_cycles is not None:
             arguments.append(f"+max_cycles={8 * expected_cycles + 10_000}")
         total = len(program.instructions)
-        cycles, bits = _simulate([str(executable), *arguments], total, progress)
+        cycles, bits = simulate([str(executable), *arguments], 2, total, progress)  # 2 writes each
         results = np.fromfile(folder / "results.bin", "<i4")
         if results.size != int(program.stores.sum()) * SIDE * SIDE:
             raise ToolError(f"the simulation wrote {4 * results.size} bytes of results, not all")
@@ -174,36 +173,3 @@ def _write_inputs(
         (folder / f"{name}.bin").write_bytes(content)
     files = [f"+{name}={folder / name}.bin" for name in (*contents, "results")]
     return [*files, f"+count={count}"]
-
-
-def _write_gaps(path: Path, gaps: np.ndarray) -> Path:
-    if GAP_PERIOD % len(gaps):
-        raise ValueError(f"a gap pattern of {len(gaps)} does not divide {GAP_PERIOD}")
-    bits = np.tile(gaps, GAP_PERIOD // len(gaps)).astype(int)
-    path.write_text("\n".join(map(str, bits)))
-    return path
-
-
-def _simulate(
-    command: list[str], total: int, progress: Callable[[int, int], None] | None
-) -> tuple[int, int]:
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        assert process.stdout is not None
-        lines: list[str] = []
-        try:
-            for line in process.stdout:
-                lines.append(line.strip())
-                if progress is not None and line.startswith("rows "):
-                    progress(int(line.split()[1]) // 2, total)
-        except BaseException:
-            process.kill()
-            raise
-    outcome = lines[-1].split() if lines else []
-    if process.returncode or not outcome or outcome[0] != "done":
-        tail = "; ".join(lines[-4:]) or f"exit code {process.returncode}"
-        raise ToolError(f"the simulation did not finish: {tail}")
-    if progress is not None:
-        progress(total, total)
-    return int(outcome[1]), int(outcome[2])
