@@ -143,36 +143,18 @@ def test_codebooks_that_cannot_fill_a_tile_are_refused():
         run_weight_array(array, operand, operand)
 
 
-@pytest.mark.parametrize(
-    "parameters",
-    [
-        {"rows": 4, "cols": 6},
-        {"rows": 6, "cols": 3, "formats_a": "mxfp6-e2m3,codebook", "formats_b": "mxfp8-e4m3,int4"},
-    ],
-    ids=str,
-)
-def test_bench_passes(parameters, tmp_path):
-    acc_bits = 62 if "formats_a" in parameters else 32
-    unit = build_unit("weight-stationary", **parameters, acc_bits=acc_bits)
+def test_bench_passes(tmp_path):
+    unit = build_unit("weight-stationary", rows=4, cols=6)
     verilog, manifest = write_design(unit, tmp_path)
     result = run_bench("weight-stationary", verilog, manifest, folder=tmp_path)
     assert (result.passed, result.failed) == (8, 0), result.log.read_text()[-3000:]
 
 
-BREAKS = [
-    # Back-pressure is ignored.
-    ("| sums_ready", "| 1'h1"),
-    # Rows load before the last swap has passed them.
-    ("? begun : 3'h0", "? 3'h7 : 3'h0"),
-]
-
-
-@pytest.mark.parametrize(("old", "new"), BREAKS)
-def test_bench_fails_on_a_broken_circuit(old, new, tmp_path):
+def test_bench_fails_if_rows_load_before_the_last_swap_has_passed_them(tmp_path):
     formats = {"formats_a": "olive4", "formats_b": "olive4"}
     unit = build_unit("weight-stationary", rows=4, cols=2, **formats)
     verilog, manifest = write_design(unit, tmp_path)
     text = verilog.read_text()
-    assert old in text
-    verilog.write_text(text.replace(old, new, 1))
+    assert "? begun : 3'h0" in text
+    verilog.write_text(text.replace("? begun : 3'h0", "? 3'h7 : 3'h0"))
     assert run_bench("weight-stationary", verilog, manifest, folder=tmp_path).failed > 0

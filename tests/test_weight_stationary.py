@@ -277,7 +277,6 @@ def flip_flops(unit):
 @pytest.mark.parametrize(
     ("a", "b", "rows", "cols", "acc_bits"),
     [
-        ("olive4", "olive4", 4, 4, 32),
         ("olive", "olive4", 4, 3, 32),
         ("mxfp8-e4m3", "olive", 2, 4, 62),
     ],
