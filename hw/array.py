@@ -125,7 +125,8 @@ class SystolicArray(Unit):
         m.d.comb += en.eq(~self.sums.valid | self.sums.ready)
 
         issue_even, issue_odd, swap = self._sequence(m, en)
-        pairs, events = [], {"illegal": [], "flushed": []}
+        pairs: list[Value] = []
+        events: dict[str, list[Value]] = {"illegal": [], "flushed": []}
         for name, lane, lanes, port in (
             ("a", self.lane_a, self.rows, self.a),
             ("b", self.lane_b, self.cols, self.b),

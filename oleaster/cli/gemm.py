@@ -85,7 +85,7 @@ def gemm(
             acc_bits=acc_width,
             progress=report,
         )
-    result: NDArray[np.integer[Any]] | NDArray[np.float32]
+    result: NDArray[Any]
     result = run.accumulators.astype(np.int32 if acc_width <= 32 else np.int64)
     if dequantize:
         with np.errstate(over="ignore"):
