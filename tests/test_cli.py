@@ -14,6 +14,7 @@ from oleaster.models.fetch import FetchError, locate
 from oleaster.models.formats import FORMATS, get_format
 from oleaster.models.quantize import load_quantized, quantize
 from oleaster.sim.systolic import gemm_cycles
+from oleaster.sim.tiling import Tiling
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -49,6 +50,7 @@ def values(q):
 
 GEMM_KEYS = [
     "engine",
+    "unit",
     "shape",
     "rows",
     "cols",
@@ -59,7 +61,10 @@ GEMM_KEYS = [
     "macs",
     "cycles",
     "utilization",
+    "acc_bits",
     "overflow",
+    "flushed_blocks_a",
+    "flushed_blocks_b",
     "dequantized",
     "wall_s",
     "output",
@@ -89,7 +94,7 @@ def test_gemm(capsys, engine):
     if engine == "model":
         assert answer["cycles"] is answer["utilization"] is None
     else:
-        cycles = gemm_cycles(9, 21, 10, 4, 4)
+        cycles = gemm_cycles(Tiling(9, 21, 10, 4, 4, is_fusing=True))
         assert answer["cycles"] == cycles
         assert answer["utilization"] == pytest.approx(9 * 21 * 10 / (16 * cycles))
 
@@ -138,11 +143,49 @@ def test_gemm_warns_of_overflow(capsys):
     np.testing.assert_array_equal(np.load("c.npy"), [[0]])
 
 
+@pytest.mark.parametrize("unit", ["ws", "tensorcore"])
+def test_gemm_on_another_unit(capsys, unit):
+    a, b = operands(9, 21, 10)
+    sizes = [] if unit == "tensorcore" else ["--rows", "8", "--cols", "6"]
+    options = ["--unit", unit, "--format-a", "int8", "--format-b", "ovp4-int", *sizes]
+    answer = run_json(capsys, "gemm", "a.npy", "b.npy", "-o", "c.npy", *options)
+    left, right = quantize(a, "int8"), quantize(b.T, "ovp4-int")
+    np.testing.assert_array_equal(np.load("c.npy"), values(left) @ values(right).T)
+    assert answer["unit"] == unit
+    assert (answer["rows"], answer["cols"]) == ((8, 6) if sizes else (None, None))
+    assert answer["cycles"] > 0
+
+
+def test_gemm_of_mx_blocks_and_wide_accumulators(capsys):
+    a, b = operands(9, 70, 10)
+    a[0, :32] *= 2.0**30  # the other blocks of its tile lie below the window
+    np.save("a.npy", a)
+    formats = ["--format-a", "mxfp4-e2m1", "--format-b", "fp8-e4m3", "--dequantize"]
+    options = [*formats, "--acc-width", "48"]
+    assert main(["gemm", "a.npy", "b.npy", "-o", "c.npy", "--json", *options]) == 0
+    captured = capsys.readouterr()
+    answer = json.loads(captured.out)
+    assert answer["flushed_blocks_a"] == 26  # 9 rows of 3 blocks, but one
+    assert f"counted as zero: {answer['flushed_blocks_a']} of A and 0 of B" in captured.err
+    product = np.load("c.npy")
+    expected = quantize(a, "mxfp4-e2m1").dequantize()[0, :32].astype(float)
+    right = quantize(b.T, "fp8-e4m3").dequantize()[:, :32].astype(float)
+    np.testing.assert_allclose(product[0], right @ expected, rtol=1e-6)
+    assert not product[1:].any()
+
+
+def test_wide_accumulators_are_written_as_int64(capsys):
+    operands(3, 4, 5)
+    options = ["--format-a", "fp8-e4m3", "--format-b", "fp8-e4m3", "--acc-width", "40"]
+    answer = run_json(capsys, "gemm", "a.npy", "b.npy", "-o", "c.npy", *options)
+    assert (answer["acc_bits"], np.load("c.npy").dtype) == (40, np.int64)
+
+
 def test_gemm_for_people(capsys):
     operands(3, 5, 4)
     shown = run(capsys, "gemm", "a.npy", "b.npy", "-o", "c.npy", "--rows", "2", "--cols", "3")
     assert "3 x 5 x 4" in shown
-    assert "2 x 3, engine cycle" in shown
+    assert "os array, 2 x 3, 32-bit accumulators, engine cycle" in shown
     shown = run(capsys, "gemm", "a.npy", "b.npy", "-o", "c.npy", "--engine", "model")
     assert "not counted" in shown
 
@@ -229,32 +272,33 @@ def test_units(capsys):
     assert (rows["default"], rows["minimum"], rows["maximum"]) == (16, 1, 256)
     shown = run(capsys, "units")
     assert all(name in shown for name in listed)
-    assert all(limits in shown for limits in ("1 to 256", "4 or 8", "2 to 64"))
+    assert all(limits in shown for limits in ("1 to 256", "names, or a set", "2 to 62"))
 
 
 def test_rtl_writes_verilog_and_manifest(capsys):
-    answer = run_json(capsys, "rtl", "systolic", "--rows", "2", "--cols", "3", "-o", "out")
+    answer = run_json(capsys, "rtl", "systolic", "--rows", "2", "--cols", "4", "-o", "out")
     verilog, manifest = (Path(file["path"]) for file in answer["files"])
     assert sorted(Path("out").iterdir()) == sorted([verilog, manifest])
     described = json.loads(manifest.read_text())
     assert described["parameters"] == answer["parameters"]
-    assert (answer["parameters"]["rows"], answer["parameters"]["cols"]) == (2, 3)
+    assert (answer["parameters"]["rows"], answer["parameters"]["cols"]) == (2, 4)
     assert f"module {described['top']}(" in verilog.read_text()
     assert [file["bytes"] for file in answer["files"]] == [
         verilog.stat().st_size,
         manifest.stat().st_size,
     ]
-    assert str(verilog) in run(capsys, "rtl", "systolic", "--rows", "2", "--cols", "3", "-o", "out")
+    assert str(verilog) in run(capsys, "rtl", "systolic", "--rows", "2", "--cols", "4", "-o", "out")
 
 
 def test_rtl_of_a_design_file(capsys):
     Path("design.toml").write_text('unit = "systolic"\n[parameters]\nrows = 2\ncols = 2\n')
-    options = ["--cols", "3", "--set", "code-bits-a=8", "--set", "acc_bits=40"]
+    formats = ["--set", "formats-a=int8, fp4-e2m1", "--set", "formats_b=olive4"]
+    options = ["--cols", "3", "--set", "acc_bits=40", *formats]
     answer = run_json(capsys, "rtl", "design.toml", "-o", "out", *options)
     assert answer["unit"] == "systolic"
     assert answer["parameters"] == {
-        "code_bits_a": 8,
-        "code_bits_b": 4,
+        "formats_a": ["int8", "fp4-e2m1"],
+        "formats_b": ["int4", "flint4", "ovp4-int", "ovp4-flint"],
         "rows": 2,
         "cols": 3,
         "acc_bits": 40,
@@ -297,7 +341,7 @@ def test_cosim_fails_with_its_bench(capsys, monkeypatch):
     captured = capsys.readouterr()
     assert json.loads(captured.out)["failed"] == 1
     steps = captured.err.splitlines()
-    assert steps[0] == "writing the Verilog of pe_a4b4_acc32"
+    assert steps[0] == "writing the Verilog of pe_olive_acc32"
     assert steps[1].startswith("building it in Verilator")
 
 

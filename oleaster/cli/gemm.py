@@ -57,6 +57,11 @@ def gemm(
         raise CommandError("--scale-a and --scale-b go together; give both, or neither to search")
     if unit == "tensorcore" and (rows is not None or cols is not None):
         raise CommandError("a tensor core has no --rows and --cols; leave them out")
+    for name, side in (("--rows", rows), ("--cols", cols)):
+        if side is not None and side < 1:
+            raise CommandError(f"{name} is {side}; expected at least 1")
+        if side is not None and engine == "rtl" and side > MAX_DIMENSION:
+            raise CommandError(f"{name} is {side}; --engine rtl takes 1 to {MAX_DIMENSION}")
     if calibrate and scale_a is not None:
         raise CommandError("--calibrate searches the scales; leave out --scale-a and --scale-b")
     io.check_output_file(output, a, b)
