@@ -64,6 +64,7 @@ def main() -> None:
     }
     print(f"{'PE':32} {'cells':>7} {'flops':>6} {'transistors':>12} {'growth':>8}")
     found = {name: synthesise(PE(lane, lane)) for name, lane in lanes.items()}
+    found["the same, sums of 48 bits"] = synthesise(PE(olive, olive, 48))
     bytes_lane = ByteLane(("int8", "ovp8"))
     found["one of 8 bits"] = synthesise(PE(bytes_lane, bytes_lane))
     base = found["4-bit formats"]["transistors"]
