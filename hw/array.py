@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream
 from amaranth.lib.data import View
 from amaranth.lib.wiring import In, Out
 
 from oleaster.hw.border import TABLE_PORTS, OperandBorder, word_ports
 from oleaster.hw.emit import Unit, place
+from oleaster.hw.fuser import SumFuser
 from oleaster.hw.layouts import OperandWord, PairLayout, SumsWord
 from oleaster.hw.pe import check_acc_bits
 from oleaster.hw.row import SystolicRow
@@ -24,10 +25,10 @@ class SystolicArray(Unit):
 
     A tile is a stream of operand words, two K elements each, that ends with `last`; A and B words
     are taken together, one pair of words every two cycles. `rows` words of sums leave for each
-    tile, row 0 first, `2 + cols` cycles after the tile's last element (`3 + cols` with formats of
-    two lanes) or, for a tile with K < rows, when the one before has left. Tiles with K >= rows
-    follow each other without a bubble. A word that is not taken stalls the whole array; an operand
-    that does not come lets bubbles in, which change no sum.
+    tile, row 0 first, `3 + cols` cycles after the tile's last element is issued (`4 + cols` with
+    formats of two lanes) or, for a tile with K < rows, when the one before has left. Tiles with
+    K >= rows follow each other without a bubble. A word that is not taken stalls the whole array;
+    an operand that does not come lets bubbles in, which change no sum.
 
     Each tile has its own pair of formats. Elements of two lanes make four neighbouring PEs one of
     8 bits, or two if only one operand has them; their sums are added where they leave: `rows / 2`
@@ -54,7 +55,8 @@ class SystolicArray(Unit):
     overflow: Out(1)
         Sticky: a sum that left had wrapped.
     illegal: Out(1)
-        Sticky: a word held two identifiers in one pair, or NaN or infinity, which decode to 0.
+        Sticky: a word held two identifiers in one pair, NaN or infinity, or a block exponent more
+        than 15 above the base; all count as 0.
     misaligned: Out(1)
         Sticky: `last` of the A and B words differed; that of A counts.
     flushed: Out(1)
@@ -160,7 +162,9 @@ class SystolicArray(Unit):
         sums, overflow, drained, last = self._grid(m, platform, en, swap, *pairs)
         if self.is_fusing:
             modes = self._modes(m, en, issue_even)
-            sums, overflow, drained, last = self._fuse(m, en, modes, sums, overflow, drained)
+            sums, overflow, drained, last = self._fuse(
+                m, platform, en, modes, sums, overflow, drained
+            )
         self._drain(m, en, sums, overflow, drained, last)
         with m.If(self.clear):
             m.d.sync += [self.overflow.eq(0), self.illegal.eq(0), self.misaligned.eq(0)]
@@ -262,7 +266,14 @@ class SystolicArray(Unit):
         return sums, overflow, Cat(drained).any(), drained[-1]
 
     def _fuse(
-        self, m: Module, en: Signal, modes: Signal, sums: Value, overflow: Value, drained: Value
+        self,
+        m: Module,
+        platform: object,
+        en: Signal,
+        modes: Signal,
+        sums: Value,
+        overflow: Value,
+        drained: Value,
     ) -> tuple[Value, Value, Value, Value]:
         """Add the sums of PEs that make one of 8 bits; takes a cycle more."""
         bits = self.acc_bits
@@ -284,40 +295,25 @@ class SystolicArray(Unit):
                 with m.If(next_index == 0):
                     m.d.sync += Cat(wide_a, wide_b).eq(modes)
 
-        fused, wrapped = [], []
-        for j in range(self.cols):
-            pair = Signal(signed(bits + 1), name=f"pair{j}")
-            pair_overflow = Signal(name=f"pair_overflow{j}")
-            own = row.word_select(j, bits).as_signed()
-            if self.lane_b.group == 1:
-                m.d.comb += [pair.eq(own), pair_overflow.eq(row_overflow[j])]
-            elif j % 2:
-                m.d.comb += [
-                    pair.eq(Mux(wide_b, 0, own)),
-                    pair_overflow.eq(row_overflow[j] & ~wide_b),
-                ]
-            else:
-                other = row.word_select(j + 1, bits).as_signed()
-                m.d.comb += [
-                    pair.eq(own + Mux(wide_b, other, 0)),
-                    pair_overflow.eq(row_overflow[j] | (row_overflow[j + 1] & wide_b)),
-                ]
-            total = Signal(signed(bits + 2), name=f"total{j}")
-            flag = pair_overflow
-            if self.lane_a.group == 1:
-                m.d.comb += total.eq(pair)
-            else:
-                # Row 2i waits here for row 2i + 1.
-                held = Signal(signed(bits + 1), name=f"held{j}")
-                held_overflow = Signal(name=f"held_overflow{j}")
-                with m.If(en):
-                    m.d.sync += [held.eq(pair), held_overflow.eq(pair_overflow)]
-                m.d.comb += total.eq(pair + Mux(wide_a, held, 0))
-                flag = flag | (held_overflow & wide_a)
-            fused.append(total[:bits])
-            outside = (total[bits - 1 :] != 0) & ~total[bits - 1 :].all()
-            wrapped.append(flag | outside)
-        complete = ~wide_a | index[0] if self.lane_a.group == 2 else Const(1)
+        width, pairs_rows = self.lane_b.group, self.lane_a.group == 2
+        fused: list[Value] = []
+        wrapped: list[Value] = []
+        for j in range(self.cols // width):
+            fuser = SumFuser(width, pairs_rows, bits)
+            place(
+                m,
+                f"fuser{j}",
+                fuser,
+                platform,
+                en=en,
+                wide_a=wide_a,
+                wide_b=wide_b,
+                sums=row.word_select(j, bits * width),
+                overflow=row_overflow.word_select(j, width),
+            )
+            fused.append(fuser.fused)
+            wrapped.append(fuser.fused_overflow)
+        complete = ~wide_a | index[0] if pairs_rows else Const(1)
         return Cat(fused), Cat(wrapped), leaving & complete, index == self.rows - 1
 
     def _drain(

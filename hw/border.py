@@ -178,7 +178,7 @@ class OperandLanes(Unit):
             beyond.append(~shift[-1] & (shift > MAX_WINDOW))
             for pairs, out, side in ((even, scaled[0], "even"), (odd, scaled[1], "odd")):
                 pair = Signal(PairLayout(self.lane), name=f"scaled_{side}{i}")
-                with m.If(~shift[-1]):
+                with m.If(shift[MAX_WINDOW.bit_length() :] == 0):
                     m.d.comb += [
                         pair.exponent.eq(pairs[i].exponent + shift[: MAX_WINDOW.bit_length()]),
                         pair.integer.eq(pairs[i].integer),

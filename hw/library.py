@@ -57,7 +57,9 @@ class UnitSpec:
 
 
 def _formats(operand: str) -> Formats:
-    return Formats("olive", f"formats that operand {operand} may have, by name or as a set")
+    return Formats(
+        "olive", f"formats that operand {operand} may have; olive is a set of six, olive4 of four"
+    )
 
 
 _WIDEST_VALUE = 54  # bits: `Format.encode`, the encoders' model, computes in float64

@@ -28,7 +28,11 @@ def check_acc_bits(a: Lane, b: Lane, acc_bits: int) -> None:
 
 
 def shifted_product(m: Module, a: View, b: View, lanes: tuple[Lane, Lane], acc_bits: int) -> Signal:
-    """Two exponent-integer pairs multiplied and shifted, signed, at most `acc_bits` wide."""
+    """Two exponent-integer pairs multiplied and shifted, signed, at most `acc_bits` wide.
+
+    Products of the formats' own codes fit (`check_acc_bits`); who adds block exponents sees to it
+    that they still do.
+    """
     product = Signal(signed(lanes[0].integer_bits + lanes[1].integer_bits), name="product")
     shift = Signal(range(lanes[0].max_exponent + lanes[1].max_exponent + 1), name="shift")
     shifted = product << shift

@@ -13,6 +13,7 @@ MAX_ACC_BITS = 62
 
 # A float64 sum of integers below this is exact, whatever the order of its terms.
 _EXACT = 1 << 53
+_FITS = 1 << 62  # a sum below this, and the range that it may leave, fit int64
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ def gemm(a: np.ndarray, b: np.ndarray, acc_bits: int = 32, step: int = 1) -> Gem
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
         raise ValueError(f"a is {a.shape} and b is {b.shape}; they must be (M, K) and (N, K)")
     limit = 1 << (acc_bits - 1)
+    if _peak(a, b) * a.shape[1] >= _FITS:
+        return _gemm_in_python(a, b, limit, step)
     sums = _product(a, b)
     overflow = np.zeros(sums.shape, bool)
     if _peak(a, b) * a.shape[1] >= limit:
@@ -60,6 +63,18 @@ def gemm(a: np.ndarray, b: np.ndarray, acc_bits: int = 32, step: int = 1) -> Gem
             partial = np.append(partial[step - 1 :: step], partial[-1])
             overflow[m, n] = ((partial < -limit) | (partial >= limit)).any()
         sums = (sums + limit) % (2 * limit) - limit
+    return GemmSums(sums, overflow)
+
+
+def _gemm_in_python(a: np.ndarray, b: np.ndarray, limit: int, step: int) -> GemmSums:
+    """For sums that int64 may not hold."""
+    sums = np.zeros((len(a), len(b)), np.int64)
+    overflow = np.zeros(sums.shape, bool)
+    for m, n in np.ndindex(sums.shape):
+        partial = np.cumsum(a[m].astype(object) * b[n].astype(object))
+        partial = np.append(partial[step - 1 :: step], partial[-1])
+        overflow[m, n] = any(not -limit <= value < limit for value in partial)
+        sums[m, n] = (partial[-1] + limit) % (2 * limit) - limit
     return GemmSums(sums, overflow)
 
 

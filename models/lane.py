@@ -43,6 +43,9 @@ class Lane:
     def named(text: str) -> Lane:
         """From the name of a set, or from names of formats with commas between."""
         names = tuple(name.strip() for name in text.split(","))
+        for name in names:
+            if name in FORMAT_SETS and len(names) > 1:
+                raise ValueError(f"{name} is a set of formats; it stands alone, not in a list")
         return Lane(FORMAT_SETS.get(text.strip(), names))
 
     @property

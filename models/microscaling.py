@@ -63,7 +63,7 @@ def relative_exponents(
 ) -> BlockShifts:
     """Shifts of E8M0 codes (L, B), for each tile of `lanes` consecutive rows (or what is left).
 
-    occupied: (L, B), blocks with a code that is not 0; only they choose the base, which is
+    occupied: (L, B), blocks with a value that is not 0; only they choose the base, which is
     max(0, largest - window), and only they are flushed. shift = code - base.
 
     Raises ValueError unless window is 0 .. 15 and lanes at least 1.
@@ -91,9 +91,10 @@ def aligned_values(
     if q.block_exponents is None or len(q.shape) != 2:
         raise ValueError(f"{q.format} of shape {q.shape} is no MX matrix")
     codes = q.codes
-    occupied = np.logical_or.reduceat(codes != 0, np.arange(0, codes.shape[1], MX_BLOCK), axis=1)
-    shifts = relative_exponents(q.block_exponents, occupied, lanes, window)
     values = q.number_format.decode(codes).astype(np.int64)
+    starts = np.arange(0, codes.shape[1], MX_BLOCK)
+    occupied = np.logical_or.reduceat(values != 0, starts, axis=1)
+    shifts = relative_exponents(q.block_exponents, occupied, lanes, window)
     width = values.shape[1]
     values <<= _by_element(shifts.shift, width)
     values[_by_element(shifts.flushed, width)] = 0

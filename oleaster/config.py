@@ -27,7 +27,7 @@ class _Design(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     unit: str
-    parameters: dict[str, int | str] = {}
+    parameters: dict[str, int | str | list[str]] = {}
 
 
 def load_unit(source: str, overrides: Mapping[str, int | str]) -> tuple[str, "Unit"]:
@@ -40,7 +40,11 @@ def load_unit(source: str, overrides: Mapping[str, int | str]) -> tuple[str, "Un
         return source, _build(source, overrides, "")
     design = _read(Path(source))
     where = f"{source}: unit {design.unit!r}, [parameters]: "
-    return design.unit, _build(design.unit, {**design.parameters, **overrides}, where)
+    parameters = {
+        name: ",".join(value) if isinstance(value, list) else value
+        for name, value in design.parameters.items()
+    }
+    return design.unit, _build(design.unit, {**parameters, **overrides}, where)
 
 
 def _read(path: Path) -> _Design:

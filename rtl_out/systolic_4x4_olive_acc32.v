@@ -528,22 +528,100 @@ module pe_olive_acc32(a, b, swap, select, sum_in, overflow_in, clk, rst, a_out, 
   assign _00_[31:0] = term;
 endmodule
 
+module sum_fuser_2x2_acc32(wide_a, wide_b, sums, overflow, clk, rst, fused, fused_overflow, en);
+  wire [31:0] _00_;
+  wire _01_;
+  wire _02_;
+  wire _03_;
+  wire _04_;
+  wire _05_;
+  wire _06_;
+  wire _07_;
+  wire _08_;
+  wire _09_;
+  wire _10_;
+  wire [32:0] _11_;
+  wire _12_;
+  wire [32:0] _13_;
+  wire _14_;
+  wire _15_;
+  wire _16_;
+  input clk;
+  input en;
+  output [63:0] fused;
+  output [1:0] fused_overflow;
+  reg [32:0] held0 = 33'h0;
+  reg [32:0] held1 = 33'h0;
+  reg held_overflow0 = 1'h0;
+  reg held_overflow1 = 1'h0;
+  input [1:0] overflow;
+  wire [32:0] row0;
+  wire [32:0] row1;
+  wire row_overflow0;
+  wire row_overflow1;
+  input rst;
+  input [63:0] sums;
+  wire [33:0] total0;
+  wire [33:0] total1;
+  input wide_a;
+  input wide_b;
+  assign _00_ = wide_b ? sums[63:32] : 32'd0;
+  assign row0 = $signed(sums[31:0]) + $signed(_00_);
+  assign _10_ = overflow[1] & wide_b;
+  assign row_overflow0 = overflow[0] | _10_;
+  assign _11_ = wide_a ? held0 : 33'h0;
+  assign total0 = $signed(row0) + $signed(_11_);
+  assign { row1[32], row1[30:0] } = wide_b ? 32'd0 : sums[63:32];
+  assign _12_ = ~ wide_b;
+  assign row_overflow1 = overflow[1] & _12_;
+  assign _13_ = wide_a ? held1 : 33'h0;
+  assign total1 = $signed({ row1[32], row1[30:0] }) + $signed(_13_);
+  assign _14_ = held_overflow0 & wide_a;
+  assign _15_ = row_overflow0 | _14_;
+  assign _16_ = | total0[33:31];
+  assign _01_ = & total0[33:31];
+  assign _02_ = ~ _01_;
+  assign _03_ = _16_ & _02_;
+  assign fused_overflow[0] = _15_ | _03_;
+  assign _04_ = held_overflow1 & wide_a;
+  assign _05_ = row_overflow1 | _04_;
+  assign _06_ = | total1[33:31];
+  assign _07_ = & total1[33:31];
+  assign _08_ = ~ _07_;
+  assign _09_ = _06_ & _08_;
+  assign fused_overflow[1] = _05_ | _09_;
+  always @(posedge clk)
+    if (rst) held_overflow1 <= 1'h0;
+    else if (en) held_overflow1 <= row_overflow1;
+  always @(posedge clk)
+    if (rst) held1 <= 33'h0;
+    else if (en) held1 <= { row1[32], row1[32], row1[30:0] };
+  always @(posedge clk)
+    if (rst) held_overflow0 <= 1'h0;
+    else if (en) held_overflow0 <= row_overflow0;
+  always @(posedge clk)
+    if (rst) held0 <= 33'h0;
+    else if (en) held0 <= row0;
+  assign fused = { total1[31:0], total0[31:0] };
+  assign row1[31] = row1[32];
+endmodule
+
 module systolic_4x4_olive_acc32(a_valid, b_payload, b_valid, sums_ready, clear, clk, rst, a_ready, b_ready, sums_payload, sums_valid, overflow, illegal, misaligned, a_payload);
   wire _000_;
   wire _001_;
-  wire [32:0] _002_;
-  wire [31:0] _003_;
+  wire _002_;
+  wire _003_;
   wire _004_;
-  wire [32:0] _005_;
+  wire _005_;
   wire _006_;
-  wire [32:0] _007_;
-  wire [2:0] _008_;
+  wire _007_;
+  wire _008_;
   wire _009_;
-  wire [2:0] _010_;
-  wire [2:0] _011_;
+  wire _010_;
+  wire _011_;
   wire _012_;
-  wire _013_;
-  wire _014_;
+  wire [2:0] _013_;
+  wire [2:0] _014_;
   wire _015_;
   wire _016_;
   wire _017_;
@@ -553,14 +631,14 @@ module systolic_4x4_olive_acc32(a_valid, b_payload, b_valid, sums_ready, clear, 
   wire _021_;
   wire _022_;
   wire _023_;
-  wire [2:0] _024_;
-  wire [2:0] _025_;
+  wire _024_;
+  wire [35:0] _025_;
   wire _026_;
   wire _027_;
   wire _028_;
-  wire _029_;
-  wire _030_;
-  wire _031_;
+  wire [2:0] _029_;
+  wire [2:0] _030_;
+  wire [2:0] _031_;
   wire _032_;
   wire _033_;
   wire _034_;
@@ -574,44 +652,6 @@ module systolic_4x4_olive_acc32(a_valid, b_payload, b_valid, sums_ready, clear, 
   wire _042_;
   wire _043_;
   wire _044_;
-  wire _045_;
-  wire _046_;
-  wire _047_;
-  wire _048_;
-  wire _049_;
-  wire _050_;
-  wire _051_;
-  wire _052_;
-  wire _053_;
-  wire _054_;
-  wire _055_;
-  wire _056_;
-  wire _057_;
-  wire _058_;
-  wire _059_;
-  wire _060_;
-  wire _061_;
-  wire [31:0] _062_;
-  wire _063_;
-  wire _064_;
-  wire _065_;
-  wire _066_;
-  wire [35:0] _067_;
-  wire _068_;
-  wire [32:0] _069_;
-  wire _070_;
-  wire _071_;
-  wire _072_;
-  wire _073_;
-  wire _074_;
-  wire _075_;
-  wire _076_;
-  wire _077_;
-  wire _078_;
-  wire _079_;
-  wire _080_;
-  wire _081_;
-  wire _082_;
   input [34:0] a_payload;
   output a_ready;
   input a_valid;
@@ -626,14 +666,10 @@ module systolic_4x4_olive_acc32(a_valid, b_payload, b_valid, sums_ready, clear, 
   input clk;
   wire en;
   reg ends = 1'h0;
-  reg [32:0] held0 = 33'h0;
-  reg [32:0] held1 = 33'h0;
-  reg [32:0] held2 = 33'h0;
-  reg [32:0] held3 = 33'h0;
-  reg held_overflow0 = 1'h0;
-  reg held_overflow1 = 1'h0;
-  reg held_overflow2 = 1'h0;
-  reg held_overflow3 = 1'h0;
+  wire [63:0] fuser0_fused;
+  wire [1:0] fuser0_fused_overflow;
+  wire [63:0] fuser1_fused;
+  wire [1:0] fuser1_fused_overflow;
   output illegal;
   reg illegal = 1'h0;
   reg [1:0] index = 2'h0;
@@ -647,14 +683,6 @@ module systolic_4x4_olive_acc32(a_valid, b_payload, b_valid, sums_ready, clear, 
   reg [1:0] next_index = 2'h0;
   output overflow;
   reg overflow = 1'h0;
-  wire [32:0] pair0;
-  wire [32:0] pair1;
-  wire [32:0] pair2;
-  wire [32:0] pair3;
-  wire pair_overflow0;
-  wire pair_overflow1;
-  wire pair_overflow2;
-  wire pair_overflow3;
   reg pending = 1'h0;
   reg [127:0] row = 128'h0;
   wire [35:0] row0_b_out;
@@ -685,10 +713,6 @@ module systolic_4x4_olive_acc32(a_valid, b_payload, b_valid, sums_ready, clear, 
   reg sums_valid = 1'h0;
   reg swap = 1'h0;
   wire swap_now;
-  wire [33:0] total0;
-  wire [33:0] total1;
-  wire [33:0] total2;
-  wire [33:0] total3;
   reg [9:0] travelling = 10'h0;
   reg wide_a = 1'h0;
   reg wide_b = 1'h0;
@@ -696,160 +720,41 @@ module systolic_4x4_olive_acc32(a_valid, b_payload, b_valid, sums_ready, clear, 
   assign en = _000_ | sums_ready;
   assign may_swap = ! spacing;
   assign _009_ = a_valid & b_valid;
-  assign _019_ = ~ issue_odd;
-  assign _029_ = _009_ & _019_;
-  assign _040_ = ~ pending;
-  assign _051_ = _040_ | may_swap;
-  assign issue_even = _029_ & _051_;
+  assign _020_ = ~ issue_odd;
+  assign _026_ = _009_ & _020_;
+  assign _027_ = ~ pending;
+  assign _028_ = _027_ | may_swap;
+  assign issue_even = _026_ & _028_;
   assign swap_now = pending & may_swap;
   assign a_ready = en & issue_even;
   assign b_ready = en & issue_even;
-  assign _062_ = wide_b ? row[63:32] : 32'd0;
-  assign pair0 = $signed(row[31:0]) + $signed(_062_);
-  assign _068_ = row_overflow[1] & wide_b;
-  assign pair_overflow0 = row_overflow[0] | _068_;
-  assign _069_ = wide_a ? held0 : 33'h0;
-  assign total0 = $signed(pair0) + $signed(_069_);
-  assign { pair1[32], pair1[30:0] } = wide_b ? 32'd0 : row[63:32];
-  assign _001_ = ~ wide_b;
-  assign pair_overflow1 = row_overflow[1] & _001_;
-  assign _002_ = wide_a ? held1 : 33'h0;
-  assign total1 = $signed({ pair1[32], pair1[30:0] }) + $signed(_002_);
-  assign _003_ = wide_b ? row[127:96] : 32'd0;
-  assign pair2 = $signed(row[95:64]) + $signed(_003_);
-  assign _004_ = row_overflow[3] & wide_b;
-  assign pair_overflow2 = row_overflow[2] | _004_;
-  assign _005_ = wide_a ? held2 : 33'h0;
-  assign total2 = $signed(pair2) + $signed(_005_);
-  assign { pair3[32], pair3[30:0] } = wide_b ? 32'd0 : row[127:96];
-  assign _006_ = ~ wide_b;
-  assign pair_overflow3 = row_overflow[3] & _006_;
-  assign _007_ = wide_a ? held3 : 33'h0;
-  assign total3 = $signed({ pair3[32], pair3[30:0] }) + $signed(_007_);
-  assign _008_ = spacing - 1'h1;
-  assign _010_ = may_swap ? 3'h0 : _008_;
-  assign _011_ = swap_now ? 3'h3 : _010_;
-  assign _012_ = issue_odd & ends;
-  assign _013_ = a_payload[34] != b_payload[34];
-  assign _014_ = issue_even & _013_;
-  assign _015_ = en & issue_even;
-  assign _016_ = | { border_b_illegal, border_a_illegal };
-  assign _017_ = _015_ & _016_;
-  assign _018_ = a_payload[33:32] == 2'h2;
-  assign _020_ = b_payload[33:32] == 2'h2;
-  assign _021_ = | { row3_drained, row2_drained, row1_drained, row0_drained };
-  assign _022_ = | { row3_drained, row2_drained, row1_drained, row0_drained };
-  assign _023_ = next_index == 2'h3;
-  assign _024_ = next_index + 1'h1;
-  assign _025_ = _023_ ? 3'h0 : _024_;
-  assign _026_ = ! next_index;
-  assign _027_ = ~ wide_a;
-  assign _028_ = _027_ | index[0];
-  assign _030_ = leaving & _028_;
-  assign _031_ = held_overflow0 & wide_a;
-  assign _032_ = pair_overflow0 | _031_;
-  assign _033_ = | total0[33:31];
-  assign _034_ = & total0[33:31];
-  assign _035_ = ~ _034_;
-  assign _036_ = _033_ & _035_;
-  assign _037_ = _032_ | _036_;
-  assign _038_ = held_overflow1 & wide_a;
-  assign _039_ = pair_overflow1 | _038_;
-  assign _041_ = | total1[33:31];
-  assign _042_ = & total1[33:31];
-  assign _043_ = ~ _042_;
-  assign _044_ = _041_ & _043_;
-  assign _045_ = _039_ | _044_;
-  assign _046_ = held_overflow2 & wide_a;
-  assign _047_ = pair_overflow2 | _046_;
-  assign _048_ = | total2[33:31];
-  assign _049_ = & total2[33:31];
-  assign _050_ = ~ _049_;
-  assign _052_ = _048_ & _050_;
-  assign _053_ = _047_ | _052_;
-  assign _054_ = held_overflow3 & wide_a;
-  assign _055_ = pair_overflow3 | _054_;
-  assign _056_ = | total3[33:31];
-  assign _057_ = & total3[33:31];
-  assign _058_ = ~ _057_;
-  assign _059_ = _056_ & _058_;
-  assign _060_ = _055_ | _059_;
-  assign _061_ = index == 2'h3;
-  assign _063_ = sums_valid & sums_ready;
-  assign _064_ = | sums_payload[131:128];
-  assign _065_ = _063_ & _064_;
-  always @(posedge clk)
-    if (_078_) overflow <= 1'h0;
-    else if (_065_) overflow <= 1'h1;
-  always @(posedge clk)
-    if (rst) sums_payload <= 133'h0;
-    else if (en) sums_payload <= { _061_, _060_, _053_, _045_, _037_, total3[31:0], total2[31:0], total1[31:0], total0[31:0] };
-  always @(posedge clk)
-    if (rst) sums_valid <= 1'h0;
-    else if (en) sums_valid <= _030_;
-  always @(posedge clk)
-    if (rst) held_overflow3 <= 1'h0;
-    else if (en) held_overflow3 <= pair_overflow3;
-  always @(posedge clk)
-    if (rst) held3 <= 33'h0;
-    else if (en) held3 <= { pair3[32], pair3[32], pair3[30:0] };
-  always @(posedge clk)
-    if (rst) held_overflow2 <= 1'h0;
-    else if (en) held_overflow2 <= pair_overflow2;
-  always @(posedge clk)
-    if (rst) held2 <= 33'h0;
-    else if (en) held2 <= pair2;
-  always @(posedge clk)
-    if (rst) held_overflow1 <= 1'h0;
-    else if (en) held_overflow1 <= pair_overflow1;
-  always @(posedge clk)
-    if (rst) held1 <= 33'h0;
-    else if (en) held1 <= { pair1[32], pair1[32], pair1[30:0] };
-  always @(posedge clk)
-    if (rst) held_overflow0 <= 1'h0;
-    else if (en) held_overflow0 <= pair_overflow0;
-  always @(posedge clk)
-    if (rst) held0 <= 33'h0;
-    else if (en) held0 <= pair0;
-  always @(posedge clk)
-    if (rst) wide_b <= 1'h0;
-    else if (_071_) wide_b <= travelling[9];
-  always @(posedge clk)
-    if (rst) wide_a <= 1'h0;
-    else if (_072_) wide_a <= travelling[8];
-  always @(posedge clk)
-    if (rst) next_index <= 2'h0;
-    else if (_073_) next_index <= _025_[1:0];
-  always @(posedge clk)
-    if (rst) index <= 2'h0;
-    else if (_074_) index <= next_index;
-  always @(posedge clk)
-    if (rst) leaving <= 1'h0;
-    else if (en) leaving <= _021_;
-  always @(posedge clk)
-    if (rst) row_overflow <= 4'h0;
-    else if (en) row_overflow <= row3_overflow_out;
-  always @(posedge clk)
-    if (rst) row <= 128'h0;
-    else if (en) row <= row3_sums_out;
-  always @(posedge clk)
-    if (rst) modes <= 2'h0;
-    else if (_075_) modes <= { _020_, _018_ };
-  always @(posedge clk)
-    if (rst) travelling <= 10'h0;
-    else if (en) travelling <= { travelling[7:0], modes };
-  always @(posedge clk)
-    if (_079_) illegal <= 1'h0;
-    else if (_017_) illegal <= 1'h1;
-  always @(posedge clk)
-    if (_080_) misaligned <= 1'h0;
-    else if (_076_) misaligned <= 1'h1;
-  always @(posedge clk)
-    if (rst) pending <= 1'h0;
-    else if (_077_) pending <= _082_;
+  assign _029_ = spacing - 1'h1;
+  assign _030_ = may_swap ? 3'h0 : _029_;
+  assign _031_ = swap_now ? 3'h3 : _030_;
+  assign _001_ = issue_odd & ends;
+  assign _002_ = a_payload[34] != b_payload[34];
+  assign _003_ = issue_even & _002_;
+  assign _004_ = en & issue_even;
+  assign _005_ = | { border_b_illegal, border_a_illegal };
+  assign _006_ = _004_ & _005_;
+  assign _007_ = a_payload[33:32] == 2'h2;
+  assign _008_ = b_payload[33:32] == 2'h2;
+  assign _010_ = | { row3_drained, row2_drained, row1_drained, row0_drained };
+  assign _011_ = | { row3_drained, row2_drained, row1_drained, row0_drained };
+  assign _012_ = next_index == 2'h3;
+  assign _013_ = next_index + 1'h1;
+  assign _014_ = _012_ ? 3'h0 : _013_;
+  assign _015_ = ! next_index;
+  assign _016_ = ~ wide_a;
+  assign _017_ = _016_ | index[0];
+  assign _018_ = leaving & _017_;
+  assign _019_ = index == 2'h3;
+  assign _021_ = sums_valid & sums_ready;
+  assign _022_ = | sums_payload[131:128];
+  assign _023_ = _021_ & _022_;
   always @(posedge clk)
     if (rst) spacing <= 2'h0;
-    else if (en) spacing <= _011_[1:0];
+    else if (en) spacing <= _031_[1:0];
   always @(posedge clk)
     if (rst) swap <= 1'h0;
     else if (en) swap <= swap_now;
@@ -859,19 +764,64 @@ module systolic_4x4_olive_acc32(a_valid, b_payload, b_valid, sums_ready, clear, 
   always @(posedge clk)
     if (rst) issue_odd <= 1'h0;
     else if (en) issue_odd <= issue_even;
-  assign _070_ = { swap_now, _012_ } != 2'h0;
-  assign _071_ = & { en, _026_, _022_ };
-  assign _072_ = & { en, _026_, _022_ };
-  assign _073_ = & { en, _022_ };
-  assign _074_ = & { en, _022_ };
-  assign _075_ = & { issue_even, en };
-  assign _076_ = & { en, _014_ };
-  assign _077_ = & { en, _070_ };
-  assign _078_ = | { clear, rst };
-  assign _079_ = | { clear, rst };
-  assign _080_ = | { clear, rst };
-  assign _081_ = swap_now ? 1'h0 : 1'hx;
-  assign _082_ = _012_ ? 1'h1 : _081_;
+  always @(posedge clk)
+    if (_040_) overflow <= 1'h0;
+    else if (_023_) overflow <= 1'h1;
+  always @(posedge clk)
+    if (rst) sums_payload <= 133'h0;
+    else if (en) sums_payload <= { _019_, fuser1_fused_overflow, fuser0_fused_overflow, fuser1_fused, fuser0_fused };
+  always @(posedge clk)
+    if (rst) sums_valid <= 1'h0;
+    else if (en) sums_valid <= _018_;
+  always @(posedge clk)
+    if (rst) wide_b <= 1'h0;
+    else if (_033_) wide_b <= travelling[9];
+  always @(posedge clk)
+    if (rst) wide_a <= 1'h0;
+    else if (_034_) wide_a <= travelling[8];
+  always @(posedge clk)
+    if (rst) next_index <= 2'h0;
+    else if (_035_) next_index <= _014_[1:0];
+  always @(posedge clk)
+    if (rst) index <= 2'h0;
+    else if (_036_) index <= next_index;
+  always @(posedge clk)
+    if (rst) leaving <= 1'h0;
+    else if (en) leaving <= _010_;
+  always @(posedge clk)
+    if (rst) row_overflow <= 4'h0;
+    else if (en) row_overflow <= row3_overflow_out;
+  always @(posedge clk)
+    if (rst) row <= 128'h0;
+    else if (en) row <= row3_sums_out;
+  always @(posedge clk)
+    if (rst) modes <= 2'h0;
+    else if (_037_) modes <= { _008_, _007_ };
+  always @(posedge clk)
+    if (rst) travelling <= 10'h0;
+    else if (en) travelling <= { travelling[7:0], modes };
+  always @(posedge clk)
+    if (_041_) illegal <= 1'h0;
+    else if (_006_) illegal <= 1'h1;
+  always @(posedge clk)
+    if (_042_) misaligned <= 1'h0;
+    else if (_038_) misaligned <= 1'h1;
+  always @(posedge clk)
+    if (rst) pending <= 1'h0;
+    else if (_039_) pending <= _044_;
+  assign _032_ = { swap_now, _001_ } != 2'h0;
+  assign _033_ = & { en, _015_, _011_ };
+  assign _034_ = & { en, _015_, _011_ };
+  assign _035_ = & { en, _011_ };
+  assign _036_ = & { en, _011_ };
+  assign _037_ = & { issue_even, en };
+  assign _038_ = & { en, _003_ };
+  assign _039_ = & { en, _032_ };
+  assign _040_ = | { clear, rst };
+  assign _041_ = | { clear, rst };
+  assign _042_ = | { clear, rst };
+  assign _043_ = swap_now ? 1'h0 : 1'hx;
+  assign _044_ = _001_ ? 1'h1 : _043_;
   operand_border_x4_olive border_a (
     .clk(clk),
     .codes(a_payload[31:0]),
@@ -893,6 +843,28 @@ module systolic_4x4_olive_acc32(a_valid, b_payload, b_valid, sums_ready, clear, 
     .issue_odd(issue_odd),
     .pairs(border_b_pairs),
     .rst(rst)
+  );
+  sum_fuser_2x2_acc32 fuser0 (
+    .clk(clk),
+    .en(en),
+    .fused(fuser0_fused),
+    .fused_overflow(fuser0_fused_overflow),
+    .overflow(row_overflow[1:0]),
+    .rst(rst),
+    .sums(row[63:0]),
+    .wide_a(wide_a),
+    .wide_b(wide_b)
+  );
+  sum_fuser_2x2_acc32 fuser1 (
+    .clk(clk),
+    .en(en),
+    .fused(fuser1_fused),
+    .fused_overflow(fuser1_fused_overflow),
+    .overflow(row_overflow[3:2]),
+    .rst(rst),
+    .sums(row[127:64]),
+    .wide_a(wide_a),
+    .wide_b(wide_b)
   );
   systolic_row_x4_olive_acc32 row0 (
     .a(border_a_pairs[8:0]),
@@ -942,7 +914,7 @@ module systolic_4x4_olive_acc32(a_valid, b_payload, b_valid, sums_ready, clear, 
   systolic_row_x4_olive_acc32 row3 (
     .a(border_a_pairs[35:27]),
     .b(row2_b_out),
-    .b_out(_067_),
+    .b_out(_025_),
     .clk(clk),
     .drained(row3_drained),
     .en(en),
@@ -952,10 +924,8 @@ module systolic_4x4_olive_acc32(a_valid, b_payload, b_valid, sums_ready, clear, 
     .sums(row2_sums_out),
     .sums_out(row3_sums_out),
     .swap(row2_swap_out),
-    .swap_out(_066_)
+    .swap_out(_024_)
   );
-  assign pair1[31] = pair1[32];
-  assign pair3[31] = pair3[32];
 endmodule
 
 module systolic_row_x4_olive_acc32(a, swap, b, sums, overflow, clk, rst, swap_out, b_out, sums_out, overflow_out, drained, en);

@@ -574,6 +574,84 @@ module pe_olive_acc32(a, b, swap, select, sum_in, overflow_in, clk, rst, a_out, 
   assign _00_[31:0] = term;
 endmodule
 
+module sum_fuser_2x2_acc32(wide_a, wide_b, sums, overflow, clk, rst, fused, fused_overflow, en);
+  wire [31:0] _00_;
+  wire _01_;
+  wire _02_;
+  wire _03_;
+  wire _04_;
+  wire _05_;
+  wire _06_;
+  wire _07_;
+  wire _08_;
+  wire _09_;
+  wire _10_;
+  wire [32:0] _11_;
+  wire _12_;
+  wire [32:0] _13_;
+  wire _14_;
+  wire _15_;
+  wire _16_;
+  input clk;
+  input en;
+  output [63:0] fused;
+  output [1:0] fused_overflow;
+  reg [32:0] held0 = 33'h0;
+  reg [32:0] held1 = 33'h0;
+  reg held_overflow0 = 1'h0;
+  reg held_overflow1 = 1'h0;
+  input [1:0] overflow;
+  wire [32:0] row0;
+  wire [32:0] row1;
+  wire row_overflow0;
+  wire row_overflow1;
+  input rst;
+  input [63:0] sums;
+  wire [33:0] total0;
+  wire [33:0] total1;
+  input wide_a;
+  input wide_b;
+  assign _00_ = wide_b ? sums[63:32] : 32'd0;
+  assign row0 = $signed(sums[31:0]) + $signed(_00_);
+  assign _10_ = overflow[1] & wide_b;
+  assign row_overflow0 = overflow[0] | _10_;
+  assign _11_ = wide_a ? held0 : 33'h0;
+  assign total0 = $signed(row0) + $signed(_11_);
+  assign { row1[32], row1[30:0] } = wide_b ? 32'd0 : sums[63:32];
+  assign _12_ = ~ wide_b;
+  assign row_overflow1 = overflow[1] & _12_;
+  assign _13_ = wide_a ? held1 : 33'h0;
+  assign total1 = $signed({ row1[32], row1[30:0] }) + $signed(_13_);
+  assign _14_ = held_overflow0 & wide_a;
+  assign _15_ = row_overflow0 | _14_;
+  assign _16_ = | total0[33:31];
+  assign _01_ = & total0[33:31];
+  assign _02_ = ~ _01_;
+  assign _03_ = _16_ & _02_;
+  assign fused_overflow[0] = _15_ | _03_;
+  assign _04_ = held_overflow1 & wide_a;
+  assign _05_ = row_overflow1 | _04_;
+  assign _06_ = | total1[33:31];
+  assign _07_ = & total1[33:31];
+  assign _08_ = ~ _07_;
+  assign _09_ = _06_ & _08_;
+  assign fused_overflow[1] = _05_ | _09_;
+  always @(posedge clk)
+    if (rst) held_overflow1 <= 1'h0;
+    else if (en) held_overflow1 <= row_overflow1;
+  always @(posedge clk)
+    if (rst) held1 <= 33'h0;
+    else if (en) held1 <= { row1[32], row1[32], row1[30:0] };
+  always @(posedge clk)
+    if (rst) held_overflow0 <= 1'h0;
+    else if (en) held_overflow0 <= row_overflow0;
+  always @(posedge clk)
+    if (rst) held0 <= 33'h0;
+    else if (en) held0 <= row0;
+  assign fused = { total1[31:0], total0[31:0] };
+  assign row1[31] = row1[32];
+endmodule
+
 module systolic_8x8_olive_acc32(a_valid, b_payload, b_valid, sums_ready, clear, clk, rst, a_ready, b_ready, sums_payload, sums_valid, overflow, illegal, misaligned, a_payload);
   wire _000_;
   wire _001_;
@@ -588,31 +666,31 @@ module systolic_8x8_olive_acc32(a_valid, b_payload, b_valid, sums_ready, clear, 
   wire _010_;
   wire _011_;
   wire _012_;
-  wire _013_;
-  wire _014_;
+  wire [3:0] _013_;
+  wire [3:0] _014_;
   wire _015_;
-  wire [71:0] _016_;
-  wire [32:0] _017_;
-  wire [31:0] _018_;
+  wire _016_;
+  wire _017_;
+  wire _018_;
   wire _019_;
-  wire [32:0] _020_;
+  wire _020_;
   wire _021_;
-  wire [32:0] _022_;
-  wire [31:0] _023_;
+  wire _022_;
+  wire _023_;
   wire _024_;
-  wire _025_;
-  wire [32:0] _026_;
+  wire [71:0] _025_;
+  wire _026_;
   wire _027_;
-  wire [32:0] _028_;
-  wire [31:0] _029_;
-  wire _030_;
-  wire [32:0] _031_;
+  wire _028_;
+  wire [3:0] _029_;
+  wire [3:0] _030_;
+  wire [3:0] _031_;
   wire _032_;
   wire _033_;
-  wire [32:0] _034_;
-  wire [3:0] _035_;
-  wire [3:0] _036_;
-  wire [3:0] _037_;
+  wire _034_;
+  wire _035_;
+  wire _036_;
+  wire _037_;
   wire _038_;
   wire _039_;
   wire _040_;
@@ -620,82 +698,6 @@ module systolic_8x8_olive_acc32(a_valid, b_payload, b_valid, sums_ready, clear, 
   wire _042_;
   wire _043_;
   wire _044_;
-  wire _045_;
-  wire _046_;
-  wire _047_;
-  wire _048_;
-  wire _049_;
-  wire [3:0] _050_;
-  wire [3:0] _051_;
-  wire _052_;
-  wire _053_;
-  wire _054_;
-  wire _055_;
-  wire _056_;
-  wire _057_;
-  wire _058_;
-  wire _059_;
-  wire _060_;
-  wire _061_;
-  wire _062_;
-  wire _063_;
-  wire _064_;
-  wire _065_;
-  wire _066_;
-  wire _067_;
-  wire _068_;
-  wire _069_;
-  wire _070_;
-  wire _071_;
-  wire _072_;
-  wire _073_;
-  wire _074_;
-  wire [31:0] _075_;
-  wire _076_;
-  wire _077_;
-  wire _078_;
-  wire _079_;
-  wire _080_;
-  wire _081_;
-  wire _082_;
-  wire _083_;
-  wire _084_;
-  wire _085_;
-  wire _086_;
-  wire _087_;
-  wire _088_;
-  wire _089_;
-  wire _090_;
-  wire _091_;
-  wire _092_;
-  wire _093_;
-  wire _094_;
-  wire _095_;
-  wire _096_;
-  wire [32:0] _097_;
-  wire _098_;
-  wire _099_;
-  wire _100_;
-  wire _101_;
-  wire _102_;
-  wire _103_;
-  wire _104_;
-  wire _105_;
-  wire _106_;
-  wire _107_;
-  wire _108_;
-  wire _109_;
-  wire _110_;
-  wire _111_;
-  wire _112_;
-  wire _113_;
-  wire _114_;
-  wire _115_;
-  wire _116_;
-  wire _117_;
-  wire _118_;
-  wire _119_;
-  wire _120_;
   input [66:0] a_payload;
   output a_ready;
   input a_valid;
@@ -710,22 +712,14 @@ module systolic_8x8_olive_acc32(a_valid, b_payload, b_valid, sums_ready, clear, 
   input clk;
   wire en;
   reg ends = 1'h0;
-  reg [32:0] held0 = 33'h0;
-  reg [32:0] held1 = 33'h0;
-  reg [32:0] held2 = 33'h0;
-  reg [32:0] held3 = 33'h0;
-  reg [32:0] held4 = 33'h0;
-  reg [32:0] held5 = 33'h0;
-  reg [32:0] held6 = 33'h0;
-  reg [32:0] held7 = 33'h0;
-  reg held_overflow0 = 1'h0;
-  reg held_overflow1 = 1'h0;
-  reg held_overflow2 = 1'h0;
-  reg held_overflow3 = 1'h0;
-  reg held_overflow4 = 1'h0;
-  reg held_overflow5 = 1'h0;
-  reg held_overflow6 = 1'h0;
-  reg held_overflow7 = 1'h0;
+  wire [63:0] fuser0_fused;
+  wire [1:0] fuser0_fused_overflow;
+  wire [63:0] fuser1_fused;
+  wire [1:0] fuser1_fused_overflow;
+  wire [63:0] fuser2_fused;
+  wire [1:0] fuser2_fused_overflow;
+  wire [63:0] fuser3_fused;
+  wire [1:0] fuser3_fused_overflow;
   output illegal;
   reg illegal = 1'h0;
   reg [2:0] index = 3'h0;
@@ -739,22 +733,6 @@ module systolic_8x8_olive_acc32(a_valid, b_payload, b_valid, sums_ready, clear, 
   reg [2:0] next_index = 3'h0;
   output overflow;
   reg overflow = 1'h0;
-  wire [32:0] pair0;
-  wire [32:0] pair1;
-  wire [32:0] pair2;
-  wire [32:0] pair3;
-  wire [32:0] pair4;
-  wire [32:0] pair5;
-  wire [32:0] pair6;
-  wire [32:0] pair7;
-  wire pair_overflow0;
-  wire pair_overflow1;
-  wire pair_overflow2;
-  wire pair_overflow3;
-  wire pair_overflow4;
-  wire pair_overflow5;
-  wire pair_overflow6;
-  wire pair_overflow7;
   reg pending = 1'h0;
   reg [255:0] row = 256'h0;
   wire [71:0] row0_b_out;
@@ -805,249 +783,48 @@ module systolic_8x8_olive_acc32(a_valid, b_payload, b_valid, sums_ready, clear, 
   reg sums_valid = 1'h0;
   reg swap = 1'h0;
   wire swap_now;
-  wire [33:0] total0;
-  wire [33:0] total1;
-  wire [33:0] total2;
-  wire [33:0] total3;
-  wire [33:0] total4;
-  wire [33:0] total5;
-  wire [33:0] total6;
-  wire [33:0] total7;
   reg [17:0] travelling = 18'h0;
   reg wide_a = 1'h0;
   reg wide_b = 1'h0;
   assign _000_ = ~ sums_valid;
   assign en = _000_ | sums_ready;
   assign may_swap = ! spacing;
-  assign _024_ = a_valid & b_valid;
-  assign _033_ = ~ issue_odd;
-  assign _044_ = _024_ & _033_;
-  assign _053_ = ~ pending;
-  assign _064_ = _053_ | may_swap;
-  assign issue_even = _044_ & _064_;
+  assign _009_ = a_valid & b_valid;
+  assign _020_ = ~ issue_odd;
+  assign _026_ = _009_ & _020_;
+  assign _027_ = ~ pending;
+  assign _028_ = _027_ | may_swap;
+  assign issue_even = _026_ & _028_;
   assign swap_now = pending & may_swap;
   assign a_ready = en & issue_even;
   assign b_ready = en & issue_even;
-  assign _075_ = wide_b ? row[63:32] : 32'd0;
-  assign pair0 = $signed(row[31:0]) + $signed(_075_);
-  assign _086_ = row_overflow[1] & wide_b;
-  assign pair_overflow0 = row_overflow[0] | _086_;
-  assign _097_ = wide_a ? held0 : 33'h0;
-  assign total0 = $signed(pair0) + $signed(_097_);
-  assign { pair1[32], pair1[30:0] } = wide_b ? 32'd0 : row[63:32];
-  assign _011_ = ~ wide_b;
-  assign pair_overflow1 = row_overflow[1] & _011_;
-  assign _017_ = wide_a ? held1 : 33'h0;
-  assign total1 = $signed({ pair1[32], pair1[30:0] }) + $signed(_017_);
-  assign _018_ = wide_b ? row[127:96] : 32'd0;
-  assign pair2 = $signed(row[95:64]) + $signed(_018_);
-  assign _019_ = row_overflow[3] & wide_b;
-  assign pair_overflow2 = row_overflow[2] | _019_;
-  assign _020_ = wide_a ? held2 : 33'h0;
-  assign total2 = $signed(pair2) + $signed(_020_);
-  assign { pair3[32], pair3[30:0] } = wide_b ? 32'd0 : row[127:96];
-  assign _021_ = ~ wide_b;
-  assign pair_overflow3 = row_overflow[3] & _021_;
-  assign _022_ = wide_a ? held3 : 33'h0;
-  assign total3 = $signed({ pair3[32], pair3[30:0] }) + $signed(_022_);
-  assign _023_ = wide_b ? row[191:160] : 32'd0;
-  assign pair4 = $signed(row[159:128]) + $signed(_023_);
-  assign _025_ = row_overflow[5] & wide_b;
-  assign pair_overflow4 = row_overflow[4] | _025_;
-  assign _026_ = wide_a ? held4 : 33'h0;
-  assign total4 = $signed(pair4) + $signed(_026_);
-  assign { pair5[32], pair5[30:0] } = wide_b ? 32'd0 : row[191:160];
-  assign _027_ = ~ wide_b;
-  assign pair_overflow5 = row_overflow[5] & _027_;
-  assign _028_ = wide_a ? held5 : 33'h0;
-  assign total5 = $signed({ pair5[32], pair5[30:0] }) + $signed(_028_);
-  assign _029_ = wide_b ? row[255:224] : 32'd0;
-  assign pair6 = $signed(row[223:192]) + $signed(_029_);
-  assign _030_ = row_overflow[7] & wide_b;
-  assign pair_overflow6 = row_overflow[6] | _030_;
-  assign _031_ = wide_a ? held6 : 33'h0;
-  assign total6 = $signed(pair6) + $signed(_031_);
-  assign { pair7[32], pair7[30:0] } = wide_b ? 32'd0 : row[255:224];
-  assign _032_ = ~ wide_b;
-  assign pair_overflow7 = row_overflow[7] & _032_;
-  assign _034_ = wide_a ? held7 : 33'h0;
-  assign total7 = $signed({ pair7[32], pair7[30:0] }) + $signed(_034_);
-  assign _035_ = spacing - 1'h1;
-  assign _036_ = may_swap ? 4'h0 : _035_;
-  assign _037_ = swap_now ? 4'h7 : _036_;
-  assign _038_ = issue_odd & ends;
-  assign _039_ = a_payload[66] != b_payload[66];
-  assign _040_ = issue_even & _039_;
-  assign _041_ = en & issue_even;
-  assign _042_ = | { border_b_illegal, border_a_illegal };
-  assign _043_ = _041_ & _042_;
-  assign _045_ = a_payload[65:64] == 2'h2;
-  assign _046_ = b_payload[65:64] == 2'h2;
-  assign _047_ = | { row7_drained, row6_drained, row5_drained, row4_drained, row3_drained, row2_drained, row1_drained, row0_drained };
-  assign _048_ = | { row7_drained, row6_drained, row5_drained, row4_drained, row3_drained, row2_drained, row1_drained, row0_drained };
-  assign _049_ = next_index == 3'h7;
-  assign _050_ = next_index + 1'h1;
-  assign _051_ = _049_ ? 4'h0 : _050_;
-  assign _052_ = ! next_index;
-  assign _054_ = ~ wide_a;
-  assign _055_ = _054_ | index[0];
-  assign _056_ = leaving & _055_;
-  assign _057_ = held_overflow0 & wide_a;
-  assign _058_ = pair_overflow0 | _057_;
-  assign _059_ = | total0[33:31];
-  assign _060_ = & total0[33:31];
-  assign _061_ = ~ _060_;
-  assign _062_ = _059_ & _061_;
-  assign _063_ = _058_ | _062_;
-  assign _065_ = held_overflow1 & wide_a;
-  assign _066_ = pair_overflow1 | _065_;
-  assign _067_ = | total1[33:31];
-  assign _068_ = & total1[33:31];
-  assign _069_ = ~ _068_;
-  assign _070_ = _067_ & _069_;
-  assign _071_ = _066_ | _070_;
-  assign _072_ = held_overflow2 & wide_a;
-  assign _073_ = pair_overflow2 | _072_;
-  assign _074_ = | total2[33:31];
-  assign _076_ = & total2[33:31];
-  assign _077_ = ~ _076_;
-  assign _078_ = _074_ & _077_;
-  assign _079_ = _073_ | _078_;
-  assign _080_ = held_overflow3 & wide_a;
-  assign _081_ = pair_overflow3 | _080_;
-  assign _082_ = | total3[33:31];
-  assign _083_ = & total3[33:31];
-  assign _084_ = ~ _083_;
-  assign _085_ = _082_ & _084_;
-  assign _087_ = _081_ | _085_;
-  assign _088_ = held_overflow4 & wide_a;
-  assign _089_ = pair_overflow4 | _088_;
-  assign _090_ = | total4[33:31];
-  assign _091_ = & total4[33:31];
-  assign _092_ = ~ _091_;
-  assign _093_ = _090_ & _092_;
-  assign _094_ = _089_ | _093_;
-  assign _095_ = held_overflow5 & wide_a;
-  assign _096_ = pair_overflow5 | _095_;
-  assign _098_ = | total5[33:31];
-  assign _099_ = & total5[33:31];
-  assign _100_ = ~ _099_;
-  assign _101_ = _098_ & _100_;
-  assign _102_ = _096_ | _101_;
-  assign _103_ = held_overflow6 & wide_a;
-  assign _104_ = pair_overflow6 | _103_;
-  assign _105_ = | total6[33:31];
-  assign _106_ = & total6[33:31];
-  assign _107_ = ~ _106_;
-  assign _001_ = _105_ & _107_;
-  assign _002_ = _104_ | _001_;
-  assign _003_ = held_overflow7 & wide_a;
-  assign _004_ = pair_overflow7 | _003_;
-  assign _005_ = | total7[33:31];
-  assign _006_ = & total7[33:31];
-  assign _007_ = ~ _006_;
-  assign _008_ = _005_ & _007_;
-  assign _009_ = _004_ | _008_;
-  assign _010_ = index == 3'h7;
-  assign _012_ = sums_valid & sums_ready;
-  assign _013_ = | sums_payload[263:256];
-  assign _014_ = _012_ & _013_;
-  always @(posedge clk)
-    if (_116_) overflow <= 1'h0;
-    else if (_014_) overflow <= 1'h1;
-  always @(posedge clk)
-    if (rst) sums_payload <= 265'h0;
-    else if (en) sums_payload <= { _010_, _009_, _002_, _102_, _094_, _087_, _079_, _071_, _063_, total7[31:0], total6[31:0], total5[31:0], total4[31:0], total3[31:0], total2[31:0], total1[31:0], total0[31:0] };
-  always @(posedge clk)
-    if (rst) sums_valid <= 1'h0;
-    else if (en) sums_valid <= _056_;
-  always @(posedge clk)
-    if (rst) held_overflow7 <= 1'h0;
-    else if (en) held_overflow7 <= pair_overflow7;
-  always @(posedge clk)
-    if (rst) held7 <= 33'h0;
-    else if (en) held7 <= { pair7[32], pair7[32], pair7[30:0] };
-  always @(posedge clk)
-    if (rst) held_overflow6 <= 1'h0;
-    else if (en) held_overflow6 <= pair_overflow6;
-  always @(posedge clk)
-    if (rst) held6 <= 33'h0;
-    else if (en) held6 <= pair6;
-  always @(posedge clk)
-    if (rst) held_overflow5 <= 1'h0;
-    else if (en) held_overflow5 <= pair_overflow5;
-  always @(posedge clk)
-    if (rst) held5 <= 33'h0;
-    else if (en) held5 <= { pair5[32], pair5[32], pair5[30:0] };
-  always @(posedge clk)
-    if (rst) held_overflow4 <= 1'h0;
-    else if (en) held_overflow4 <= pair_overflow4;
-  always @(posedge clk)
-    if (rst) held4 <= 33'h0;
-    else if (en) held4 <= pair4;
-  always @(posedge clk)
-    if (rst) held_overflow3 <= 1'h0;
-    else if (en) held_overflow3 <= pair_overflow3;
-  always @(posedge clk)
-    if (rst) held3 <= 33'h0;
-    else if (en) held3 <= { pair3[32], pair3[32], pair3[30:0] };
-  always @(posedge clk)
-    if (rst) held_overflow2 <= 1'h0;
-    else if (en) held_overflow2 <= pair_overflow2;
-  always @(posedge clk)
-    if (rst) held2 <= 33'h0;
-    else if (en) held2 <= pair2;
-  always @(posedge clk)
-    if (rst) held_overflow1 <= 1'h0;
-    else if (en) held_overflow1 <= pair_overflow1;
-  always @(posedge clk)
-    if (rst) held1 <= 33'h0;
-    else if (en) held1 <= { pair1[32], pair1[32], pair1[30:0] };
-  always @(posedge clk)
-    if (rst) held_overflow0 <= 1'h0;
-    else if (en) held_overflow0 <= pair_overflow0;
-  always @(posedge clk)
-    if (rst) held0 <= 33'h0;
-    else if (en) held0 <= pair0;
-  always @(posedge clk)
-    if (rst) wide_b <= 1'h0;
-    else if (_109_) wide_b <= travelling[17];
-  always @(posedge clk)
-    if (rst) wide_a <= 1'h0;
-    else if (_110_) wide_a <= travelling[16];
-  always @(posedge clk)
-    if (rst) next_index <= 3'h0;
-    else if (_111_) next_index <= _051_[2:0];
-  always @(posedge clk)
-    if (rst) index <= 3'h0;
-    else if (_112_) index <= next_index;
-  always @(posedge clk)
-    if (rst) leaving <= 1'h0;
-    else if (en) leaving <= _047_;
-  always @(posedge clk)
-    if (rst) row_overflow <= 8'h0;
-    else if (en) row_overflow <= row7_overflow_out;
-  always @(posedge clk)
-    if (rst) row <= 256'h0;
-    else if (en) row <= row7_sums_out;
-  always @(posedge clk)
-    if (rst) modes <= 2'h0;
-    else if (_113_) modes <= { _046_, _045_ };
-  always @(posedge clk)
-    if (rst) travelling <= 18'h0;
-    else if (en) travelling <= { travelling[15:0], modes };
-  always @(posedge clk)
-    if (_117_) illegal <= 1'h0;
-    else if (_043_) illegal <= 1'h1;
-  always @(posedge clk)
-    if (_118_) misaligned <= 1'h0;
-    else if (_114_) misaligned <= 1'h1;
-  always @(posedge clk)
-    if (rst) pending <= 1'h0;
-    else if (_115_) pending <= _120_;
+  assign _029_ = spacing - 1'h1;
+  assign _030_ = may_swap ? 4'h0 : _029_;
+  assign _031_ = swap_now ? 4'h7 : _030_;
+  assign _001_ = issue_odd & ends;
+  assign _002_ = a_payload[66] != b_payload[66];
+  assign _003_ = issue_even & _002_;
+  assign _004_ = en & issue_even;
+  assign _005_ = | { border_b_illegal, border_a_illegal };
+  assign _006_ = _004_ & _005_;
+  assign _007_ = a_payload[65:64] == 2'h2;
+  assign _008_ = b_payload[65:64] == 2'h2;
+  assign _010_ = | { row7_drained, row6_drained, row5_drained, row4_drained, row3_drained, row2_drained, row1_drained, row0_drained };
+  assign _011_ = | { row7_drained, row6_drained, row5_drained, row4_drained, row3_drained, row2_drained, row1_drained, row0_drained };
+  assign _012_ = next_index == 3'h7;
+  assign _013_ = next_index + 1'h1;
+  assign _014_ = _012_ ? 4'h0 : _013_;
+  assign _015_ = ! next_index;
+  assign _016_ = ~ wide_a;
+  assign _017_ = _016_ | index[0];
+  assign _018_ = leaving & _017_;
+  assign _019_ = index == 3'h7;
+  assign _021_ = sums_valid & sums_ready;
+  assign _022_ = | sums_payload[263:256];
+  assign _023_ = _021_ & _022_;
   always @(posedge clk)
     if (rst) spacing <= 3'h0;
-    else if (en) spacing <= _037_[2:0];
+    else if (en) spacing <= _031_[2:0];
   always @(posedge clk)
     if (rst) swap <= 1'h0;
     else if (en) swap <= swap_now;
@@ -1057,19 +834,64 @@ module systolic_8x8_olive_acc32(a_valid, b_payload, b_valid, sums_ready, clear, 
   always @(posedge clk)
     if (rst) issue_odd <= 1'h0;
     else if (en) issue_odd <= issue_even;
-  assign _108_ = { swap_now, _038_ } != 2'h0;
-  assign _109_ = & { _052_, en, _048_ };
-  assign _110_ = & { _052_, en, _048_ };
-  assign _111_ = & { en, _048_ };
-  assign _112_ = & { en, _048_ };
-  assign _113_ = & { issue_even, en };
-  assign _114_ = & { en, _040_ };
-  assign _115_ = & { en, _108_ };
-  assign _116_ = | { clear, rst };
-  assign _117_ = | { clear, rst };
-  assign _118_ = | { clear, rst };
-  assign _119_ = swap_now ? 1'h0 : 1'hx;
-  assign _120_ = _038_ ? 1'h1 : _119_;
+  always @(posedge clk)
+    if (_040_) overflow <= 1'h0;
+    else if (_023_) overflow <= 1'h1;
+  always @(posedge clk)
+    if (rst) sums_payload <= 265'h0;
+    else if (en) sums_payload <= { _019_, fuser3_fused_overflow, fuser2_fused_overflow, fuser1_fused_overflow, fuser0_fused_overflow, fuser3_fused, fuser2_fused, fuser1_fused, fuser0_fused };
+  always @(posedge clk)
+    if (rst) sums_valid <= 1'h0;
+    else if (en) sums_valid <= _018_;
+  always @(posedge clk)
+    if (rst) wide_b <= 1'h0;
+    else if (_033_) wide_b <= travelling[17];
+  always @(posedge clk)
+    if (rst) wide_a <= 1'h0;
+    else if (_034_) wide_a <= travelling[16];
+  always @(posedge clk)
+    if (rst) next_index <= 3'h0;
+    else if (_035_) next_index <= _014_[2:0];
+  always @(posedge clk)
+    if (rst) index <= 3'h0;
+    else if (_036_) index <= next_index;
+  always @(posedge clk)
+    if (rst) leaving <= 1'h0;
+    else if (en) leaving <= _010_;
+  always @(posedge clk)
+    if (rst) row_overflow <= 8'h0;
+    else if (en) row_overflow <= row7_overflow_out;
+  always @(posedge clk)
+    if (rst) row <= 256'h0;
+    else if (en) row <= row7_sums_out;
+  always @(posedge clk)
+    if (rst) modes <= 2'h0;
+    else if (_037_) modes <= { _008_, _007_ };
+  always @(posedge clk)
+    if (rst) travelling <= 18'h0;
+    else if (en) travelling <= { travelling[15:0], modes };
+  always @(posedge clk)
+    if (_041_) illegal <= 1'h0;
+    else if (_006_) illegal <= 1'h1;
+  always @(posedge clk)
+    if (_042_) misaligned <= 1'h0;
+    else if (_038_) misaligned <= 1'h1;
+  always @(posedge clk)
+    if (rst) pending <= 1'h0;
+    else if (_039_) pending <= _044_;
+  assign _032_ = { swap_now, _001_ } != 2'h0;
+  assign _033_ = & { en, _015_, _011_ };
+  assign _034_ = & { en, _015_, _011_ };
+  assign _035_ = & { en, _011_ };
+  assign _036_ = & { en, _011_ };
+  assign _037_ = & { issue_even, en };
+  assign _038_ = & { en, _003_ };
+  assign _039_ = & { en, _032_ };
+  assign _040_ = | { clear, rst };
+  assign _041_ = | { clear, rst };
+  assign _042_ = | { clear, rst };
+  assign _043_ = swap_now ? 1'h0 : 1'hx;
+  assign _044_ = _001_ ? 1'h1 : _043_;
   operand_border_x8_olive border_a (
     .clk(clk),
     .codes(a_payload[63:0]),
@@ -1091,6 +913,50 @@ module systolic_8x8_olive_acc32(a_valid, b_payload, b_valid, sums_ready, clear, 
     .issue_odd(issue_odd),
     .pairs(border_b_pairs),
     .rst(rst)
+  );
+  sum_fuser_2x2_acc32 fuser0 (
+    .clk(clk),
+    .en(en),
+    .fused(fuser0_fused),
+    .fused_overflow(fuser0_fused_overflow),
+    .overflow(row_overflow[1:0]),
+    .rst(rst),
+    .sums(row[63:0]),
+    .wide_a(wide_a),
+    .wide_b(wide_b)
+  );
+  sum_fuser_2x2_acc32 fuser1 (
+    .clk(clk),
+    .en(en),
+    .fused(fuser1_fused),
+    .fused_overflow(fuser1_fused_overflow),
+    .overflow(row_overflow[3:2]),
+    .rst(rst),
+    .sums(row[127:64]),
+    .wide_a(wide_a),
+    .wide_b(wide_b)
+  );
+  sum_fuser_2x2_acc32 fuser2 (
+    .clk(clk),
+    .en(en),
+    .fused(fuser2_fused),
+    .fused_overflow(fuser2_fused_overflow),
+    .overflow(row_overflow[5:4]),
+    .rst(rst),
+    .sums(row[191:128]),
+    .wide_a(wide_a),
+    .wide_b(wide_b)
+  );
+  sum_fuser_2x2_acc32 fuser3 (
+    .clk(clk),
+    .en(en),
+    .fused(fuser3_fused),
+    .fused_overflow(fuser3_fused_overflow),
+    .overflow(row_overflow[7:6]),
+    .rst(rst),
+    .sums(row[255:192]),
+    .wide_a(wide_a),
+    .wide_b(wide_b)
   );
   systolic_row_x8_olive_acc32 row0 (
     .a(border_a_pairs[8:0]),
@@ -1200,7 +1066,7 @@ module systolic_8x8_olive_acc32(a_valid, b_payload, b_valid, sums_ready, clear, 
   systolic_row_x8_olive_acc32 row7 (
     .a(border_a_pairs[71:63]),
     .b(row6_b_out),
-    .b_out(_016_),
+    .b_out(_025_),
     .clk(clk),
     .drained(row7_drained),
     .en(en),
@@ -1210,12 +1076,8 @@ module systolic_8x8_olive_acc32(a_valid, b_payload, b_valid, sums_ready, clear, 
     .sums(row6_sums_out),
     .sums_out(row7_sums_out),
     .swap(row6_swap_out),
-    .swap_out(_015_)
+    .swap_out(_024_)
   );
-  assign pair1[31] = pair1[32];
-  assign pair3[31] = pair3[32];
-  assign pair5[31] = pair5[32];
-  assign pair7[31] = pair7[32];
 endmodule
 
 module systolic_row_x8_olive_acc32(a, swap, b, sums, overflow, clk, rst, swap_out, b_out, sums_out, overflow_out, drained, en);

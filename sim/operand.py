@@ -11,7 +11,7 @@ from oleaster.models.lane import Lane
 from oleaster.models.microscaling import aligned_values
 from oleaster.models.quantize import QuantizedTensor
 
-__all__ = ["Operand", "array_operand", "operand_words"]
+__all__ = ["Operand", "array_operand", "as_bits", "operand_words"]
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ def operand_words(operand: Operand, lane: Lane, lanes: int) -> np.ndarray:
     if bits % 8 == 0:
         words = by_word[..., None].view(np.uint8)[..., : bits // 8].reshape(tiles, k // 2, -1)
         return np.concatenate([words, *_block_fields(operand, lane, lanes)], axis=2)
-    every = [_as_bits(by_word, bits)]
-    every += [_as_bits(field.astype("<u4"), 8) for field in _block_fields(operand, lane, lanes)]
+    every = [as_bits(by_word, bits)]
+    every += [as_bits(field.astype("<u4"), 8) for field in _block_fields(operand, lane, lanes)]
     return np.packbits(np.concatenate(every, axis=2), axis=2, bitorder="little")
 
 
@@ -100,7 +100,7 @@ def _block_fields(operand: Operand, lane: Lane, lanes: int) -> list[np.ndarray]:
     return [scales, base]
 
 
-def _as_bits(values: np.ndarray, bits: int) -> np.ndarray:
-    """(tiles, words, n) little-endian uint32 to (tiles, words, n * bits) of 0 and 1."""
+def as_bits(values: np.ndarray, bits: int) -> np.ndarray:
+    """(..., n) little-endian uint32 to (..., n * bits) of 0 and 1."""
     every = np.unpackbits(values[..., None].view(np.uint8), axis=-1, bitorder="little")
     return every[..., :bits].reshape(*values.shape[:-1], -1)

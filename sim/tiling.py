@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Tiling", "assemble_sums", "stream_order"]
+__all__ = ["Tiling", "assemble_sums"]
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,6 @@ class Tiling:
     def macs(self) -> int:
         """Multiplications of the PEs that the GEMM asks for."""
         return self.m * self.lanes_a * self.k * self.n * self.lanes_b
-
-
-def stream_order(full: np.ndarray, tiling: Tiling) -> np.ndarray:
-    """(tiles_a * tile_rows, tiles_b * tile_cols) -> (tiles, tile_rows, tile_cols), as streamed."""
-    height, width = tiling.tile_rows, tiling.tile_cols
-    grid = full.reshape(tiling.tiles_a, height, tiling.tiles_b, width)
-    return grid.transpose(0, 2, 1, 3).reshape(tiling.tiles, height, width)
 
 
 def assemble_sums(tiles: np.ndarray, tiling: Tiling) -> np.ndarray:

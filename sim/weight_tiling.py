@@ -18,11 +18,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from oleaster.models.formats import MX_BLOCK
+from oleaster.models.formats import MX_BLOCK, CodebookFormat, Format
 from oleaster.models.lane import Lane
-from oleaster.sim.operand import Operand, operand_words
+from oleaster.sim.operand import Operand, as_bits, operand_words
 
-__all__ = ["WeightTiling", "activation_words", "weight_words"]
+__all__ = ["WeightTiling", "activation_words", "pads_with_zeros", "weight_words"]
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def activation_words(operand: Operand, lane: Lane, tiling: WeightTiling) -> np.n
     fmt, padded = operand.format, _padded(operand, tiling, 1)
     codes = padded.codes.reshape(tiling.m, tiling.tiles_k, tiling.words, 2).astype("<u4")
     bits = 2 * lane.code_bits * fmt.lanes
-    fields = [_as_bits(codes[..., 0] | codes[..., 1] << fmt.code_bits, bits)]
+    fields = [as_bits(codes[..., 0] | codes[..., 1] << fmt.code_bits, bits)]
     if lane.has_blocks:
         shape = (tiling.m, tiling.tiles_k, tiling.rows // 2)
         scales, base = np.zeros(shape, "<u4"), np.zeros((*shape[:2], 1), "<u4")
@@ -121,7 +121,7 @@ def activation_words(operand: Operand, lane: Lane, tiling: WeightTiling) -> np.n
             by_pair = padded.scales.repeat(MX_BLOCK // 2, axis=1)[:, : shape[1] * shape[2]]
             scales[:] = by_pair.reshape(shape)
             base[:] = padded.base[:, None, None]
-        fields += [_as_bits(scales, 8), _as_bits(base, 8)]
+        fields += [as_bits(scales, 8), as_bits(base, 8)]
     words = np.packbits(np.concatenate(fields, axis=2), axis=2, bitorder="little")
     return np.ascontiguousarray(words.transpose(1, 0, 2)[::-1])
 
@@ -147,6 +147,13 @@ def weight_words(operand: Operand, lane: Lane, tiling: WeightTiling) -> np.ndarr
     return by_tile[order[:, 1], order[:, 0]]
 
 
+def pads_with_zeros(fmt: Format) -> bool:
+    """Whether code 0, with which K is filled up, stands for zeros."""
+    return not (
+        isinstance(fmt, CodebookFormat) and fmt.entries is not None and bool(fmt.entries[0].any())
+    )
+
+
 def _padded(operand: Operand, tiling: WeightTiling, height: int) -> Operand:
     """Filled up to whole tiles along K; `height` rows share a base."""
     rows, k = operand.codes.shape
@@ -161,9 +168,3 @@ def _padded(operand: Operand, tiling: WeightTiling, height: int) -> Operand:
     scales = base.repeat(max(blocks, -(-depth // MX_BLOCK)), axis=1)
     scales[:, :blocks] = operand.scales
     return replace(operand, codes=codes, scales=scales)
-
-
-def _as_bits(values: np.ndarray, bits: int) -> np.ndarray:
-    """(..., n) little-endian uint32 to (..., n * bits) of 0 and 1."""
-    every = np.unpackbits(values[..., None].view(np.uint8), axis=-1, bitorder="little")
-    return every[..., :bits].reshape(*values.shape[:-1], -1)

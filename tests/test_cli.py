@@ -272,7 +272,7 @@ def test_units(capsys):
     assert (rows["default"], rows["minimum"], rows["maximum"]) == (16, 1, 256)
     shown = run(capsys, "units")
     assert all(name in shown for name in listed)
-    assert all(limits in shown for limits in ("1 to 256", "names, or a set", "2 to 62"))
+    assert all(limits in shown for limits in ("1 to 256", "formats, or olive, olive4", "2 to 62"))
 
 
 def test_rtl_writes_verilog_and_manifest(capsys):
@@ -296,6 +296,9 @@ def test_rtl_of_a_design_file(capsys):
     options = ["--cols", "3", "--set", "acc_bits=40", *formats]
     answer = run_json(capsys, "rtl", "design.toml", "-o", "out", *options)
     assert answer["unit"] == "systolic"
+    Path("listed.toml").write_text('unit = "pe"\nparameters.formats_a = ["int4", "fp4-e2m1"]\n')
+    listed = run_json(capsys, "rtl", "listed.toml", "-o", "out")
+    assert listed["parameters"]["formats_a"] == ["int4", "fp4-e2m1"]
     assert answer["parameters"] == {
         "formats_a": ["int8", "fp4-e2m1"],
         "formats_b": ["int4", "flint4", "ovp4-int", "ovp4-flint"],

@@ -236,6 +236,7 @@ def test_damaged_quantized_files(capsys, tmp_path):
         (["systolic", "--set", "colums=4"], "no parameter 'colums'; did you mean 'cols'?"),
         (["systolic", "--set", "cols"], "--set cols: expected NAME=VALUE"),
         (["systolic", "--set", "formats_a=5"], "formats_a is 5; it must name formats"),
+        (["pe", "--set", "formats_a=olive4,int8"], "olive4 is a set of formats; it stands alone"),
         (["systolic", "--set", "formats_a=ovp4"], "unknown format 'ovp4'; did you mean"),
         (["systolic", "--rows", "5"], "rows is 5; it must be even, for an element of int8"),
         (["systolic", "--set", "rows=four"], "rows is 'four'; it must be an integer"),

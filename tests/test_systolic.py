@@ -49,6 +49,16 @@ def test_gemm_wraps_like_a_register(m, k, n, acc_bits, seed):
     np.testing.assert_array_equal(result.overflow, overflow)
 
 
+@pytest.mark.parametrize("step", [1, 3])
+def test_gemm_of_sums_beyond_int64(step):
+    a, b = np.full((2, 9), 1 << 30), np.full((1, 9), 1 << 31)
+    a[1, 1:] = 0
+    result = gemm(a, b, 62, step)
+    assert result.sums.tolist() == [[-(1 << 61)], [-(1 << 61)]]  # 9 and 1 times 2**61
+    assert result.overflow.all()
+    assert not gemm(a[1:] >> 1, b, 62, step).overflow.any()
+
+
 def test_gemm_refuses_shapes_that_do_not_fit():
     with pytest.raises(ValueError, match=r"\(M, K\) and \(N, K\)"):
         gemm(np.zeros((2, 3), int), np.zeros((3, 2), int))

@@ -119,7 +119,7 @@ def cosim(
 
 def _values(parameter: "Parameter | Formats") -> str:
     if isinstance(parameter.default, str):
-        return "names, or a set"
+        return "formats, or olive, olive4"
     if parameter.choices:
         return " or ".join(map(str, parameter.choices))
     return f"{parameter.minimum} to {parameter.maximum}"

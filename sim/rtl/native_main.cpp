@@ -1,4 +1,4 @@
-// Clocks gemm_harness until it is done. Prints "rows N" now and then, and at the end
+// Clocks a harness until it is done. Prints "rows N" now and then, and at the end
 // "done CYCLES FLAGS"; gives up after +max_cycles=.
 #include <cinttypes>
 #include <cstdio>

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from oleaster.models.formats import CodebookFormat
 from oleaster.models.lane import Lane
 from oleaster.sim.operand import Operand
 from oleaster.sim.rtl.build import build_native
@@ -25,7 +24,12 @@ from oleaster.sim.rtl.engine import (
 )
 from oleaster.sim.tiling import Tiling
 from oleaster.sim.weight_stationary import WeightGaps
-from oleaster.sim.weight_tiling import WeightTiling, activation_words, weight_words
+from oleaster.sim.weight_tiling import (
+    WeightTiling,
+    activation_words,
+    pads_with_zeros,
+    weight_words,
+)
 
 __all__ = ["HARNESS", "WeightArraySimulator", "build_weight_array", "run_weight_array"]
 
@@ -108,7 +112,7 @@ def run_weight_array(
         If the simulation fails or does not come to its end.
     """
     tiling = array.tiling(a, b)
-    if tiling.k % tiling.tile_k and not (_pads_with_zeros(a) or _pads_with_zeros(b)):
+    if tiling.k % tiling.tile_k and not (pads_with_zeros(a.format) or pads_with_zeros(b.format)):
         raise ValueError(
             f"K = {tiling.k} is no multiple of {tiling.tile_k} and must be filled up, but no "
             "operand has a code for zeros; entry 0 of a codebook must be (0, 0)"
@@ -145,10 +149,3 @@ def run_weight_array(
         sums, overflow = read_sums(folder / "sums.bin", columns, array.acc_bits)
         edges = np.fromfile(folder / "trace.bin", np.uint8) if trace else None
     return RtlRun(sums, overflow, cycles, flag_names(flags), edges)
-
-
-def _pads_with_zeros(operand: Operand) -> bool:
-    fmt = operand.format
-    return not (
-        isinstance(fmt, CodebookFormat) and fmt.entries is not None and fmt.entries[0].any()
-    )

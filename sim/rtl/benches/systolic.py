@@ -1,5 +1,6 @@
 """Array bench, Python on every edge: random tiles and stalls, resets, illegal codes."""
 
+from dataclasses import replace
 from typing import Any
 
 import cocotb
@@ -208,6 +209,17 @@ async def illegal_codes_and_misaligned_last(dut: Any) -> None:
             dut.clear.value = 0
             await FallingEdge(dut.clk)
             assert not dut.illegal.value, "clear did not clear"
+    for side, lane in LANES.items():
+        for fmt in (f for f in map(bench_format, lane.formats) if f.block_size):
+            made = {s: _tile(rng, s, bench_format(LANES[s].formats[0]), 1, 0) for s in SIZES}
+            operand, values = _tile(rng, side, fmt, 1, 0)
+            # A block 16 above the base is beyond the window.
+            beyond = replace(operand, base=np.array([7], np.uint8), scales=operand.scales * 0 + 23)
+            made[side] = (beyond, values * 0)
+            words = {s: _payloads(s, tile) for s, (tile, _) in made.items()}
+            tiles = [(made["a"][1], made["b"][1])]
+            _check(await _run(dut, rng, words, len(tiles[0][0]), 1.0), tiles)
+            assert dut.illegal.value, f"a block of {fmt.name} on {side} beyond the window"
     made = {s: _tile(rng, s, bench_format(LANES[s].formats[0]), 1, 0) for s in SIZES}
     words = {s: _payloads(s, tile, last=s == "a") for s, (tile, _) in made.items()}
     await _run(dut, rng, words, len(made["a"][1]), 1.0)
