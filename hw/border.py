@@ -143,6 +143,8 @@ class OperandLanes(Unit):
                 book = place(m, name, CodebookDecoder(), platform, index=codes[:8], **table)
                 pairs, illegal = [book.even, book.odd], Const(0, 1)
             else:
+                if kind not in CODE_DECODERS:
+                    raise ValueError(f"{kind} has no decoder among CODE_DECODERS in hw/decoder.py")
                 fmt = next(f for f in self.lane.decoders if _decoder_kind(f) == kind)
                 halves = [
                     place(m, f"{name}_{side}", CODE_DECODERS[kind](), platform, code=code)

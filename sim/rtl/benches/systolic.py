@@ -214,7 +214,11 @@ async def illegal_codes_and_misaligned_last(dut: Any) -> None:
             made = {s: _tile(rng, s, bench_format(LANES[s].formats[0]), 1, 0) for s in SIZES}
             operand, values = _tile(rng, side, fmt, 1, 0)
             # A block 16 above the base is beyond the window.
-            beyond = replace(operand, base=np.array([7], np.uint8), scales=operand.scales * 0 + 23)
+            beyond = replace(
+                operand,
+                base=np.array([7], np.uint8),
+                scales=np.full((len(operand.codes), 1), 23, np.uint8),
+            )
             made[side] = (beyond, values * 0)
             words = {s: _payloads(s, tile) for s, (tile, _) in made.items()}
             tiles = [(made["a"][1], made["b"][1])]
