@@ -1,0 +1,1 @@
+"""The accelerator: a systolic array that runs lists of GEMM descriptors over AXI."""

@@ -1,0 +1,111 @@
+"""The parameters of an accelerator, shared by circuit, cycle model and driver."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from oleaster.models.accelerator.descriptor import FORMAT_CODES, element_bits
+from oleaster.models.formats import get_format
+from oleaster.models.lane import FORMAT_SETS, Lane
+
+__all__ = ["CHANNEL_SLOTS", "OUTPUT_SLOTS", "AcceleratorConfig"]
+
+OUTPUT_SLOTS = 2
+"""Tiles of sums that wait for, or are in, the output stage."""
+
+CHANNEL_SLOTS = 8
+"""Tiles whose channel words are kept."""
+
+_OLIVE = FORMAT_SETS["olive"]
+
+
+@dataclass(frozen=True)
+class AcceleratorConfig:
+    """What an accelerator is generated from.
+
+    rows, cols: PEs of the array; multiples of 2 and 4. cols is also a multiple of `out_lanes`, of
+    twice as many if B may have a format of two lanes.
+    data_bits: of the AXI4 data bus, 64, 128, 256 or 512. address_bits: 32 to 48.
+    scratchpad_beats: beats that each lane's scratchpad holds, a power of two from 8 on; half of
+    them are a chunk, the other half is filled meanwhile.
+    outstanding: read bursts, and write bursts, in flight, a power of two. burst_beats: longest
+    burst, a power of two up to 256.
+    formats_a, formats_b: those of `FORMAT_CODES` that fit lanes of 4 bits.
+
+    Raises ValueError for anything else.
+    """
+
+    rows: int = 16
+    cols: int = 16
+    data_bits: int = 128
+    address_bits: int = 40
+    scratchpad_beats: int = 128
+    outstanding: int = 64
+    burst_beats: int = 64
+    formats_a: tuple[str, ...] = _OLIVE
+    formats_b: tuple[str, ...] = _OLIVE
+
+    def __post_init__(self) -> None:
+        for side, formats in (("a", self.formats_a), ("b", self.formats_b)):
+            for name in formats:
+                if name not in FORMAT_CODES or name == "int32":
+                    known = ", ".join(list(FORMAT_CODES)[1:])
+                    raise ValueError(f"formats_{side} has {name}; the accelerator reads {known}")
+        if self.data_bits not in (64, 128, 256, 512):
+            raise ValueError(f"data_bits is {self.data_bits}; it must be 64, 128, 256 or 512")
+        _between("address_bits", self.address_bits, 32, 48)
+        for name, low, high in (
+            ("scratchpad_beats", 8, 1 << 16),
+            ("outstanding", 2, 256),
+            ("burst_beats", 1, 256),
+        ):
+            value = getattr(self, name)
+            _between(name, value, low, high)
+            if value & (value - 1):
+                raise ValueError(f"{name} is {value}; it must be a power of two")
+        for name, step in (("rows", 2), ("cols", max(4, self.lane_b.group * self.out_lanes))):
+            value = getattr(self, name)
+            _between(name, value, step, 256)
+            if value % step:
+                raise ValueError(f"{name} is {value}; it must be a multiple of {step}")
+
+    @property
+    def lane_a(self) -> Lane:
+        return Lane(self.formats_a)
+
+    @property
+    def lane_b(self) -> Lane:
+        return Lane(self.formats_b)
+
+    @property
+    def is_fusing(self) -> bool:
+        """Some format takes two lanes, so sums leave a cycle later."""
+        return max(self.lane_a.group, self.lane_b.group) == 2
+
+    @property
+    def beat_bytes(self) -> int:
+        """Bytes of a beat."""
+        return self.data_bits // 8
+
+    @property
+    def out_lanes(self) -> int:
+        """Sums that the output stage takes in a cycle: as many int32 as a beat holds."""
+        return self.data_bits // 32
+
+    def tile_rows(self, a_format: str) -> int:
+        """Rows of A in a tile."""
+        return self.rows // get_format(a_format).lanes
+
+    def tile_cols(self, b_format: str) -> int:
+        """Rows of B, columns of C, in a tile."""
+        return self.cols // get_format(b_format).lanes
+
+
+def word_bytes(name: str) -> int:
+    """Bytes of a row that one operand word, two K elements, takes."""
+    return 2 * element_bits(name) // 8
+
+
+def _between(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{name} is {value}; it must be {low} to {high}")
