@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
-__all__ = ["MAGIC", "REGISTERS", "VERSION", "Cause", "Register", "Status", "register_offset"]
+__all__ = [
+    "CAUSE_BITS",
+    "ID",
+    "REGISTERS",
+    "VERSION",
+    "Cause",
+    "ControlBit",
+    "InterruptBit",
+    "Register",
+    "Status",
+    "register_offset",
+]
 
-MAGIC = 0x564C4F  # "OLV"
 VERSION = 1
+ID = VERSION << 24 | int.from_bytes(b"OLV", "little")
 
 
 class Register(NamedTuple):
@@ -21,7 +32,7 @@ class Register(NamedTuple):
 
 
 REGISTERS: tuple[Register, ...] = (
-    Register("ID", 0x00, "ro", "0x01564C4F: version in bits 31:24, then the letters OLV"),
+    Register("ID", 0x00, "ro", f"0x{ID:08X}: version in bits 31:24, the letters OLV below"),
     Register("ARRAY", 0x04, "ro", "Rows in bits 15:0, columns in bits 31:16"),
     Register("BUS", 0x08, "ro", "Bits of the data bus in 15:0, of an address in 31:16"),
     Register("SCRATCHPAD", 0x0C, "ro", "Beats that a lane's scratchpad holds"),
@@ -38,9 +49,7 @@ REGISTERS: tuple[Register, ...] = (
     Register("CYCLES_LOW", 0x38, "ro", "Cycles of this list since its doorbell, bits 31:0"),
     Register("CYCLES_HIGH", 0x3C, "ro", "The same, bits 63:32"),
     Register("WORDS", 0x40, "ro", "Pairs of operand words that the array took"),
-    Register(
-        "WAIT_DATA", 0x44, "ro", "Cycles in which the array waited for words"
-    ),
+    Register("WAIT_DATA", 0x44, "ro", "Cycles in which the array waited for words"),
     Register("WAIT_OUTPUT", 0x48, "ro", "Cycles in which a tile could not end for want of room"),
     Register("READ_BEATS", 0x4C, "ro", "Beats read"),
     Register("WRITE_BEATS", 0x50, "ro", "Beats written"),
@@ -48,29 +57,58 @@ REGISTERS: tuple[Register, ...] = (
 )
 
 
-class Status(IntEnum):
+class _Described(IntEnum):
+    """An integer with a sentence: what the data sheet and the driver say of it."""
+
+    text: str
+
+    def __new__(cls, value: int, text: str) -> Self:
+        member = int.__new__(cls, value)
+        member._value_ = value
+        member.text = text
+        return member
+
+
+class ControlBit(_Described):
+    """Bits of CONTROL."""
+
+    DOORBELL = 0, "Start the list; refused while STATUS has ERROR, an error while it has BUSY"
+    CLEAR = 1, "Clear DONE, ERROR, OVERFLOW, ILLEGAL and CAUSE; refused while STATUS has BUSY"
+
+
+class InterruptBit(_Described):
+    """Bits of INTERRUPT_ENABLE."""
+
+    DONE = 0, "The interrupt output is high while STATUS has DONE"
+    ERROR = 1, "The interrupt output is high while STATUS has ERROR"
+
+
+class Status(_Described):
     """Bits of STATUS. All but BUSY and the interrupt stay until `clear` or the next doorbell."""
 
-    BUSY = 0  # a list runs
-    DONE = 1  # the list came to its end
-    ERROR = 2  # the list stopped before its end; CAUSE says why. A doorbell then does nothing
-    OVERFLOW = 3  # some sum wrapped
-    ILLEGAL = 4  # some pair held two identifiers; it counted as 0
-    INTERRUPT = 5  # the interrupt output
+    BUSY = 0, "A list runs"
+    DONE = 1, "The list came to its end"
+    ERROR = 2, "The list stopped before its end; CAUSE says why. A doorbell then does nothing"
+    OVERFLOW = 3, "Some sum wrapped"
+    ILLEGAL = 4, "Some pair held two identifiers; it counted as 0"
+    INTERRUPT = 5, "The interrupt output"
 
 
-class Cause(IntEnum):
+class Cause(_Described):
     """Why a list stopped before its end."""
 
-    NONE = 0
-    READ_RESPONSE = 1  # the bus answered a read with an error
-    WRITE_RESPONSE = 2  # the bus answered a write with an error
-    SIZE = 3  # M, K or N is 0 or beyond 2^24 - 1, or C's stride is below its row
-    FORMAT = 4  # the format is unknown, or not built in for this operand
-    ALIGNMENT = 5  # an address or stride is not the multiple that it must be
-    RESERVED = 6  # a reserved bit is set, or an address is wider than the bus's
-    LOOP = 7  # the list comes back to a descriptor that it has run
-    DOORBELL = 8  # a doorbell rang while a list ran
+    NONE = 0, "No error"
+    READ_RESPONSE = 1, "The bus answered a read with an error"
+    WRITE_RESPONSE = 2, "The bus answered a write with an error"
+    SIZE = 3, "M, K or N is 0 or beyond 2^24 - 1, or C's stride is below its row"
+    FORMAT = 4, "A format is unknown, or not built in for this operand"
+    ALIGNMENT = 5, "An address or stride is not the multiple that it must be"
+    RESERVED = 6, "A reserved bit is set, or an address is wider than the bus's"
+    LOOP = 7, "The list comes back to a descriptor that it has run"
+    DOORBELL = 8, "A doorbell rang while a list ran"
+
+
+CAUSE_BITS = 4
 
 
 def register_offset(name: str) -> int:
