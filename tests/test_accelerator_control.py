@@ -24,7 +24,6 @@ CONFIG = AcceleratorConfig(
 )
 DOORBELL, CLEAR = 1 << ControlBit.DOORBELL, 1 << ControlBit.CLEAR
 WRITABLE = {"LIST_LOW": 32, "LIST_HIGH": 16, "INTERRUPT_ENABLE": 2}
-OFFSETS = {register.offset for register in REGISTERS}
 
 
 class Bus:
@@ -260,6 +259,23 @@ def test_a_write_waits_for_the_response_before(order):
             await bus.tick()
         assert bus.pulses["doorbell"] == 1
         assert bus.addresses == [7]
+
+    run(test)
+
+
+def test_a_read_waits_until_the_answer_before_is_taken():
+    async def test(bus):
+        bus.set(s_axi_arvalid=1, s_axi_araddr=register_offset("ARRAY"))
+        await bus.tick()
+        bus.set(s_axi_araddr=0xFC)
+        for _ in range(4):
+            assert not bus.get("s_axi_arready")
+            assert bus.get("s_axi_rdata") == CONFIG.rows | CONFIG.cols << 16
+            await bus.tick()
+        assert await bus.response("r", 0, "rdata", "rresp") == [0x0008_0006, OKAY]
+        await bus.tick()
+        bus.set(s_axi_arvalid=0)
+        assert await bus.response("r", 2, "rdata", "rresp") == [0, SLVERR]
 
     run(test)
 
