@@ -21,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from amaranth import ClockSignal, Instance, Module, ResetSignal, Shape, Value
+from amaranth import ClockSignal, Instance, Module, ResetInserter, ResetSignal, Shape, Value
 from amaranth.back import rtlil
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import data, wiring
@@ -72,17 +72,25 @@ def port_signals(unit: Unit) -> dict[str, tuple[wiring.Member, Any]]:
     }
 
 
-def place(m: Module, name: str, unit: Unit, platform: object, **inputs: Any) -> Unit:
+def place(
+    m: Module,
+    name: str,
+    unit: Unit,
+    platform: object,
+    *,
+    reset: Value | None = None,
+    **inputs: Any,
+) -> Unit:
     """Add `unit` to `m` as `name`; shared by all its instances when Verilog is written.
 
     `inputs` are values for input ports by name. (Assignments would do as well; they make the
-    conversion of a large array several times slower.)
+    conversion of a large array several times slower.) `reset` resets the unit as its domain's does.
     """
     if isinstance(platform, VerilogEmitter):
-        m.submodules[name] = platform.instance(name, unit, inputs)
+        m.submodules[name] = platform.instance(name, unit, inputs, reset)
         unit._MustUse__used = True  # its module stands for it
     else:
-        m.submodules[name] = unit
+        m.submodules[name] = unit if reset is None else ResetInserter(reset)(unit)
         m.d.comb += [getattr(unit, port).eq(value) for port, value in inputs.items()]
     return unit
 
@@ -126,10 +134,14 @@ class VerilogEmitter:
             if re.search(rf"\bwire .*input \d+ +\\{port}$", self.rtlil[module], re.M)
         ]
 
-    def instance(self, name: str, unit: Unit, inputs: dict[str, Any]) -> Instance:
+    def instance(
+        self, name: str, unit: Unit, inputs: dict[str, Any], reset: Value | None = None
+    ) -> Instance:
         module = self.add(unit)
-        domain = {"clk": ClockSignal, "rst": ResetSignal}
-        ports = {f"i_{port}": domain[port]() for port in self.domain_ports(module)}
+        domain = {"clk": ClockSignal(), "rst": ResetSignal()}
+        if reset is not None:
+            domain["rst"] = domain["rst"] | reset
+        ports = {f"i_{port}": domain[port] for port in self.domain_ports(module)}
         for port, (member, value) in port_signals(unit).items():
             if member.flow == wiring.In:
                 ports[f"i_{port}"] = inputs.get(port, value)

@@ -9,7 +9,14 @@ from amaranth.lib import data
 from oleaster.models.accelerator.config import AcceleratorConfig
 from oleaster.models.accelerator.descriptor import CHANNEL_FIELDS, FIELDS, Field
 
-__all__ = ["AddressWord", "ChannelLayout", "DescriptorLayout", "ReadBeat", "WriteBeat"]
+__all__ = [
+    "AddressWord",
+    "ChannelLayout",
+    "DescriptorLayout",
+    "GemmPlan",
+    "ReadBeat",
+    "WriteBeat",
+]
 
 
 def _layout(fields: Sequence[Field]) -> dict[str, int]:
@@ -49,3 +56,33 @@ class WriteBeat(data.StructLayout):
 
     def __init__(self, config: AcceleratorConfig) -> None:
         super().__init__({"data": config.data_bits, "strobe": config.beat_bytes, "last": 1})
+
+
+class GemmPlan(data.StructLayout):
+    """A descriptor that was found good, as the units read it while it runs.
+
+    m, n: rows of A and B; words: operand words of a row, ceil(K / 2). chunk_words: as many as fit
+    half a scratchpad lane. For A and B, besides address and stride: `select`, the decoder in the
+    array's lanes; `wide`, elements take two lanes; `spare`, rows do not all begin with a beat, so
+    that they take a beat more.
+    """
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        fields: dict[str, object] = {"m": 24, "words": 24, "n": 24, "chunk_words": 24}
+        for side, lane in (("a", config.lane_a), ("b", config.lane_b)):
+            fields |= {
+                f"{side}_address": config.address_bits,
+                f"{side}_stride": 32,
+                f"{side}_select": max(1, lane.select_bits),
+                f"{side}_wide": 1,
+                f"{side}_spare": 1,
+            }
+        fields |= {
+            "c_address": config.address_bits,
+            "c_stride": 32,
+            "c_format": 8,
+            "raw": 1,
+            "relu": 1,
+            "channels_address": config.address_bits,
+        }
+        super().__init__(fields)
