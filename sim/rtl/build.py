@@ -48,9 +48,14 @@ def content_key(files: Sequence[Path], arguments: Sequence[str]) -> str:
 
 
 def build_native(
-    sources: Sequence[Path], main: Path, *, top: str, arguments: Sequence[str] = ()
+    sources: Sequence[Path],
+    main: Path,
+    *,
+    top: str,
+    arguments: Sequence[str] = (),
+    headers: Sequence[Path] = (),
 ) -> Path:
-    """Executable of `top` driven by the C++ file `main`, which includes Vtop.h.
+    """Executable of `top` driven by the C++ file `main`, which includes Vtop.h and `headers`.
 
     Built once for each content and shared by all processes. ToolError if a tool fails.
     """
@@ -60,7 +65,7 @@ def build_native(
         *("-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing", "-Wno-fatal"),
         *arguments,
     ]
-    key = content_key([*sources, main], arguments)
+    key = content_key([*sources, main, *headers], arguments)
     folder = cache_dir() / key
     executable = folder / "simulate"
     folder.parent.mkdir(parents=True, exist_ok=True)
