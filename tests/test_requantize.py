@@ -1,13 +1,22 @@
-"""Requantisation against Python's fractions, and C's bytes against the formats."""
+# amaranth: UnusedElaboratable=no
+"""Requantisation against Python's fractions, C's bytes against the formats, and the circuit of
+both against these, in Amaranth's simulator."""
 
 from fractions import Fraction
 
 import numpy as np
 import pytest
+from amaranth.sim import Simulator
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from oleaster.models.accelerator.descriptor import CHANNEL_FIELDS, pack_fields, row_bytes
+from oleaster.hw.accelerator.requantizer import Requantizer
+from oleaster.models.accelerator.descriptor import (
+    CHANNEL_FIELDS,
+    FORMAT_CODES,
+    pack_fields,
+    row_bytes,
+)
 from oleaster.models.accelerator.requantize import (
     OUTPUT_FORMATS,
     SATURATION,
@@ -146,3 +155,79 @@ def test_multipliers_of_an_array_keep_its_shape():
 def test_scales_beyond_16_bits_are_named(scale):
     with pytest.raises(ValueError, match="say 2\\^-48 to 65535"):
         multiplier_of([1.0, scale])
+
+
+def through_circuit(lanes, steps, name, relu):
+    """Bytes for each step of (sums, bias, multiplier, shift, count), one step a cycle."""
+    unit = Requantizer(lanes)
+    columns = range(lanes)
+    got = []
+
+    async def feed(ctx):
+        ctx.set(unit.c_format, FORMAT_CODES[name])
+        ctx.set(unit.relu, relu)
+        for sums, *words, count in steps:
+            fields = [[int(column[i]) for column in words] for i in columns]
+            words = [
+                {"bias": bias % (1 << 32), "multiplier": multiplier, "shift": shift}
+                for bias, multiplier, shift in fields
+            ]
+            ctx.set(unit.sums, [int(value) for value in sums])
+            ctx.set(unit.channels, words)
+            ctx.set(unit.count, count)
+            await ctx.tick()
+
+    async def read(ctx):
+        await ctx.tick().repeat(unit.LATENCY)
+        for _ in steps:
+            got.append(ctx.get(unit.data).to_bytes(4 * lanes, "little"))
+            await ctx.tick()
+
+    simulator = Simulator(unit)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(feed)
+    simulator.add_testbench(read)
+    simulator.run()
+    return got
+
+
+def random_steps(rng, lanes, steps):
+    """Products of every size, so that every shift and both borders of rounding come up."""
+    for _ in range(steps):
+        sums = rng.integers(-(1 << 31), 1 << 31, lanes) >> rng.integers(0, 32, lanes)
+        bias = rng.integers(-(1 << 31), 1 << 31, lanes) >> rng.integers(0, 32, lanes)
+        multiplier = rng.integers(0, 1 << 16, lanes) >> rng.integers(0, 16, lanes)
+        size = np.abs((sums + bias) * multiplier).astype(float)
+        wanted = np.log2(size + 1) - rng.uniform(-1, 10, lanes)
+        shift = np.clip(wanted, 0, 63).astype(int)
+        anywhere = rng.random(lanes) < 0.1
+        shift[anywhere] = rng.integers(0, 64, anywhere.sum())
+        # Half of what is left is cut to few bits, which makes exact halves.
+        ties = (rng.random(lanes) < 0.5) & (shift > 0) & (shift < 28)
+        sums[ties] = (rng.integers(-9, 10, lanes) << np.maximum(shift - 1, 0))[ties]
+        bias[ties], multiplier[ties] = 0, 1
+        yield sums, bias, multiplier, shift, int(rng.integers(1, lanes + 1))
+
+
+@pytest.mark.parametrize("name", OUTPUT_FORMATS)
+@pytest.mark.parametrize(("lanes", "relu"), [(2, False), (4, False), (4, True)])
+def test_circuit_gives_the_bytes_of_the_model(name, lanes, relu):
+    rng = np.random.default_rng(lanes)
+    relu = relu and name != "int32"
+    extremes = [
+        ([total] * lanes, [bias] * lanes, [multiplier] * lanes, [shift] * lanes, lanes)
+        for total in (-(1 << 31), (1 << 31) - 1)
+        for bias in (-(1 << 31), (1 << 31) - 1)
+        for multiplier in (0, 1, 1 << 15, 65535)
+        for shift in (0, 1, 16, 31, 47, 48, 49, 50, 62, 63)
+    ]
+    steps = [*extremes, *random_steps(rng, lanes, 600)]
+    want = []
+    for sums, *words, count in steps:
+        values = np.array([sums])
+        if name != "int32":
+            values = requantize(values, *words, relu)
+        values[:, count:] = 0
+        want.append(encode_output(values, name).tobytes())
+    got = through_circuit(lanes, steps, name, relu)
+    assert [row[: len(want[0])] for row in got] == want
