@@ -159,15 +159,22 @@ class Encoder:
                 key[text],
                 value[text],
                 self.config.num_attention_heads,
-                self._position_bias(length),
+                self.position_bias(length),
             )
             start += length
 
-        prefix = f"encoder.layer.{index}."
-        attended = project("attention.output", context) + x
-        x = self._layer_norm(prefix + _ATTENTION_NORM[self.config.model_type], attended)
-        inner = _gelu(project("intermediate", x))
-        return self._layer_norm(prefix + "output.LayerNorm", project("output", inner) + x)
+        x = self.attention_norm(index, project("attention.output", context) + x)
+        inner = gelu(project("intermediate", x))
+        return self.output_norm(index, project("output", inner) + x)
+
+    def attention_norm(self, index: int, x: Array) -> Array:
+        """LayerNorm after the attention of layer `index`, on (tokens, hidden)."""
+        name = _ATTENTION_NORM[self.config.model_type]
+        return self._layer_norm(f"encoder.layer.{index}.{name}", x)
+
+    def output_norm(self, index: int, x: Array) -> Array:
+        """LayerNorm at the end of layer `index`, on (tokens, hidden)."""
+        return self._layer_norm(f"encoder.layer.{index}.output.LayerNorm", x)
 
     def hidden_states(self, texts: Sequence[str], *, linear: Linear = float_linear) -> list[Array]:
         """The last layer's output: (tokens, hidden) of each text.
@@ -193,15 +200,15 @@ class Encoder:
 
     def embed(self, texts: Sequence[str], *, linear: Linear = float_linear) -> Array:
         """Unit-norm sentence embeddings (texts, hidden): the mean of a text's `hidden_states`."""
-        means = [x.mean(axis=0) for x in self.hidden_states(texts, linear=linear)]
-        embeddings = np.array(means, np.float32).reshape(len(texts), self.config.hidden_size)
-        return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+        states = self.hidden_states(texts, linear=linear)
+        embeddings = np.array([pool(x) for x in states], np.float32)
+        return embeddings.reshape(len(texts), self.config.hidden_size)
 
     def _linear(self, index: int, name: str) -> tuple[Array, Array]:
         prefix = f"encoder.layer.{index}.{_LINEARS[self.config.model_type][name]}"
         return self._tensors[prefix + ".weight"], self._tensors[prefix + ".bias"]
 
-    def _position_bias(self, length: int) -> Array | float:
+    def position_bias(self, length: int) -> Array | float:
         """What is added to a text's scores in every layer: (heads, length, length)."""
         if not self.config.relative_attention_num_buckets:
             return 0.0
@@ -367,11 +374,24 @@ def _attention(query: Array, key: Array, value: Array, heads: int, bias: Array |
         x.reshape(len(x), heads, -1).transpose(1, 0, 2) for x in (query, key, value)
     )
     scores = query @ key.transpose(0, 2, 1) / np.float32(np.sqrt(query.shape[-1])) + bias
-    scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    scores /= scores.sum(axis=-1, keepdims=True)
-    return (scores @ value).transpose(1, 0, 2).reshape(value.shape[1], -1)
+    return (softmax(scores) @ value).transpose(1, 0, 2).reshape(value.shape[1], -1)
 
 
-def _gelu(x: Array) -> Array:
-    gelu: Array = 0.5 * x * (1 + erf(x * np.float32(np.sqrt(0.5))))
-    return gelu
+def softmax(scores: Array) -> Array:
+    """Attention's shares, along the last axis."""
+    shares: Array = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    shares /= shares.sum(axis=-1, keepdims=True)
+    return shares
+
+
+def gelu(x: Array) -> Array:
+    """The exact GELU: x times the normal distribution at x."""
+    result: Array = 0.5 * x * (1 + erf(x * np.float32(np.sqrt(0.5))))
+    return result
+
+
+def pool(states: Array) -> Array:
+    """The unit-norm mean (hidden,) of a text's hidden states (tokens, hidden)."""
+    mean = states.mean(axis=0)
+    unit: Array = mean / np.linalg.norm(mean)
+    return unit
