@@ -77,6 +77,7 @@ def place(
     name: str,
     unit: Unit,
     platform: object,
+    /,
     *,
     reset: Value | None = None,
     **inputs: Any,

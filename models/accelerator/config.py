@@ -92,6 +92,16 @@ class AcceleratorConfig:
         """Sums that the output stage takes in a cycle: as many int32 as a beat holds."""
         return self.data_bits // 32
 
+    @property
+    def write_queue_beats(self) -> int:
+        """Beats that wait for the bus to take them; a power of two.
+
+        A tile's row goes out when its last beat is on its way, so three of the longest rows keep
+        the bus busy.
+        """
+        longest = 4 * self.cols // self.beat_bytes + 1
+        return max(64, 1 << (3 * longest + 16 - 1).bit_length())
+
     def tile_rows(self, a_format: str) -> int:
         """Rows of A in a tile."""
         return self.rows // get_format(a_format).lanes
