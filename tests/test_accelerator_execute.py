@@ -409,6 +409,8 @@ def test_a_list_runs_in_order_and_reads_what_it_wrote():
 def test_flags_of_any_descriptor_stay():
     memory = chain([128, 0])
     memory[0x1000:0x1300] = 0x88
+    clean = replace(GOOD, a_address=0x2000, b_address=0x2000)
+    memory[128:192] = np.frombuffer(clean.pack(), np.uint8)
     assert run_list(memory, 64, CONFIG).illegal
     memory[0x1000:0x1300] = 0
     assert not run_list(memory, 64, CONFIG).illegal
