@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+from oleaster.hw.accelerator.top import OliveAccelerator
 from oleaster.hw.array import SystolicArray
 from oleaster.hw.decoder import CODE_DECODERS, CodebookDecoder, OVPDecoder
 from oleaster.hw.emit import Unit, write_design
@@ -15,6 +16,7 @@ from oleaster.hw.encoder import OVPEncoder
 from oleaster.hw.pe import PE
 from oleaster.hw.tensor_core import TensorCore
 from oleaster.hw.weight_stationary import WeightStationaryArray
+from oleaster.models.accelerator.config import AcceleratorConfig
 from oleaster.models.gemm import MAX_ACC_BITS
 from oleaster.models.lane import Lane
 
@@ -72,6 +74,15 @@ _ARITHMETIC: dict[str, Parameter | Formats] = {
         32, 2, MAX_ACC_BITS, "width of the accumulators; must hold the largest product"
     ),
 }
+
+
+_BUS_WIDTHS = (64, 128, 256, 512)
+
+
+def _accelerator(formats_a: str, formats_b: str, **parameters: int) -> Unit:
+    lanes = {"formats_a": Lane.named(formats_a), "formats_b": Lane.named(formats_b)}
+    formats = {side: lane.formats for side, lane in lanes.items()}
+    return OliveAccelerator(AcceleratorConfig(**parameters, **formats))
 
 
 def _encoder_bits(code_bits: int) -> Parameter:
@@ -138,6 +149,23 @@ UNITS: dict[str, UnitSpec] = {
         lambda rows, cols, formats_a, formats_b, acc_bits: WeightStationaryArray(
             Lane.named(formats_a), Lane.named(formats_b), rows, cols, acc_bits
         ),
+    ),
+    "accelerator": UnitSpec(
+        "systolic array with scratchpads, sequencer and output stage: descriptors in, AXI4",
+        {
+            "rows": Parameter(16, 2, _LARGEST_SIDE, "rows of PEs, even"),
+            "cols": Parameter(16, 4, _LARGEST_SIDE, "columns of PEs, a multiple of 4 or more"),
+            "formats_a": _formats("A"),
+            "formats_b": _formats("B"),
+            "data_bits": Parameter(128, 64, 512, "width of the AXI data bus", _BUS_WIDTHS),
+            "address_bits": Parameter(40, 32, 48, "width of an AXI address"),
+            "scratchpad_beats": Parameter(
+                128, 8, 1 << 16, "beats that each lane's scratchpad holds, a power of two"
+            ),
+            "outstanding": Parameter(64, 2, 256, "bursts in flight, a power of two"),
+            "burst_beats": Parameter(64, 1, 256, "beats of the longest burst, a power of two"),
+        },
+        _accelerator,
     ),
     "tensor-core": UnitSpec(
         "sixteen 16-element dot products with decoders and operand fetch, for `mmaovp`",

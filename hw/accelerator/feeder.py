@@ -9,11 +9,10 @@ from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
 from oleaster.hw.accelerator.layouts import GemmPlan
-from oleaster.hw.accelerator.scratchpad import CHUNK_SLOTS
 from oleaster.hw.accelerator.walk import TileWalk
 from oleaster.hw.emit import Unit, place
 from oleaster.hw.layouts import OperandWord
-from oleaster.models.accelerator.config import OUTPUT_SLOTS, AcceleratorConfig
+from oleaster.models.accelerator.config import CHUNK_SLOTS, OUTPUT_SLOTS, AcceleratorConfig
 
 __all__ = ["Feeder"]
 

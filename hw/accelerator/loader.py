@@ -10,10 +10,9 @@ from amaranth.lib.wiring import In, Out
 
 from oleaster.hw.accelerator.layouts import AddressWord, GemmPlan, ReadBeat
 from oleaster.hw.accelerator.queue import Queue
-from oleaster.hw.accelerator.scratchpad import CHUNK_SLOTS
 from oleaster.hw.accelerator.walk import TileWalk
 from oleaster.hw.emit import Unit, place
-from oleaster.models.accelerator.config import CHANNEL_SLOTS, AcceleratorConfig
+from oleaster.models.accelerator.config import CHANNEL_SLOTS, CHUNK_SLOTS, AcceleratorConfig
 from oleaster.models.accelerator.descriptor import CHANNEL_BYTES
 
 __all__ = ["Kind", "Loader"]
@@ -180,19 +179,17 @@ class Loader(Unit):
         chunk_beat = Signal(_places(config))
         slot = Signal(range(max(CHUNK_SLOTS, CHANNEL_SLOTS)))
 
-        limit = min(config.burst_beats, 4096 // config.beat_bytes)
-        limit_bits = limit.bit_length() - 1
-        to_boundary = limit - beat_address[:limit_bits] if limit_bits else Const(1)
-        beats = Signal(range(limit + 1))
+        beats = Signal(range(config.burst_beats + 1))  # of this burst
         ends_row = Signal()
         last_row = Signal()
         held = Signal()  # an address that was shown must stay until it is taken
         taken = Signal()
         asks = Signal()
+        next_address = Signal(config.address_bits)
         m.d.comb += [
-            ends_row.eq(beats_left <= to_boundary),
-            beats.eq(Mux(ends_row, beats_left, to_boundary)),
+            ends_row.eq(beats_left == beats),
             last_row.eq(row + 1 == row_count),
+            next_address.eq(address + stride),
             self.ar.valid.eq(asks & queue.i.ready & (held | ~self.abort)),
             self.ar.payload.address.eq(Cat(Const(0, byte_bits), beat_address)),
             self.ar.payload.length.eq(beats - 1),
@@ -208,29 +205,26 @@ class Loader(Unit):
         ]
         m.d.sync += held.eq(self.ar.valid & ~self.ar.ready)
 
-        next_address = Signal(config.address_bits)
-        m.d.comb += next_address.eq(address + stride)
-
-        def row_beats(first: Value, count: Value) -> Value:
-            return (first[:byte_bits] + count + (config.beat_bytes - 1)) >> byte_bits
-
-        def begin_row(first: Value, count: Value) -> list[Any]:
+        def begin_burst(first: Value, left: Value) -> list[Any]:
+            limit = min(config.burst_beats, 4096 // config.beat_bytes)
+            to_boundary = limit - first[: limit.bit_length() - 1] if limit > 1 else Const(1)
             return [
-                address.eq(first),
-                beat_address.eq(first[byte_bits:]),
-                beats_left.eq(row_beats(first, count)),
+                beat_address.eq(first),
+                beats_left.eq(left),
+                beats.eq(Mux(left < to_boundary, left, to_boundary)),
             ]
+
+        def begin_row(first: Value, size: Value) -> list[Any]:
+            left = (first[:byte_bits] + size + (config.beat_bytes - 1)) >> byte_bits
+            return [address.eq(first), *begin_burst(first[byte_bits:], left)]
 
         with m.If(taken):
             with m.If(ends_row):
                 m.d.sync += [row.eq(row + 1), ring_beat.eq(chunk_beat)]
                 m.d.sync += begin_row(next_address, row_bytes)
             with m.Else():
-                m.d.sync += [
-                    beat_address.eq(beat_address + beats),
-                    beats_left.eq(beats_left - beats),
-                    ring_beat.eq(ring_beat + beats),
-                ]
+                m.d.sync += ring_beat.eq(ring_beat + beats)
+                m.d.sync += begin_burst((beat_address + beats)[:-1], (beats_left - beats)[:-1])
 
         # Rings: where the next chunk goes.
         rings = {}

@@ -9,11 +9,9 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from oleaster.hw.emit import Unit
+from oleaster.models.accelerator.config import CHUNK_SLOTS
 
-__all__ = ["CHUNK_SLOTS", "ScratchpadLane"]
-
-CHUNK_SLOTS = 8
-"""Chunks of an operand that are kept, or on their way, at most."""
+__all__ = ["ScratchpadLane"]
 
 
 class ScratchpadLane(Unit):

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from oleaster.models.accelerator.descriptor import FORMAT_CODES, element_bits
+from oleaster.models.accelerator.descriptor import DESCRIPTOR_BYTES, FORMAT_CODES, element_bits
 from oleaster.models.formats import get_format
 from oleaster.models.lane import FORMAT_SETS, Lane
 
-__all__ = ["CHANNEL_SLOTS", "OUTPUT_SLOTS", "AcceleratorConfig"]
+__all__ = ["CHANNEL_SLOTS", "CHUNK_SLOTS", "OUTPUT_SLOTS", "AcceleratorConfig", "word_bytes"]
 
 OUTPUT_SLOTS = 2
 """Tiles of sums that wait for, or are in, the output stage."""
+
+CHUNK_SLOTS = 8
+"""Chunks of an operand that are kept, or on their way, at most."""
 
 CHANNEL_SLOTS = 8
 """Tiles whose channel words are kept."""
@@ -29,7 +32,7 @@ class AcceleratorConfig:
     scratchpad_beats: beats that each lane's scratchpad holds, a power of two from 8 on; half of
     them are a chunk, the other half is filled meanwhile.
     outstanding: read bursts, and write bursts, in flight, a power of two. burst_beats: longest
-    burst, a power of two up to 256.
+    burst, a power of two from a descriptor's up to 256.
     formats_a, formats_b: those of `FORMAT_CODES` that fit lanes of 4 bits.
 
     Raises ValueError for anything else.
@@ -57,7 +60,7 @@ class AcceleratorConfig:
         for name, low, high in (
             ("scratchpad_beats", 8, 1 << 16),
             ("outstanding", 2, 256),
-            ("burst_beats", 1, 256),
+            ("burst_beats", DESCRIPTOR_BYTES // self.beat_bytes, 256),
         ):
             value = getattr(self, name)
             _between(name, value, low, high)

@@ -1,0 +1,288 @@
+"""The accelerator: AXI4-Lite in, AXI4 out, a list of GEMMs done in between."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from amaranth import Cat, Module, Mux, Signal, Value
+from amaranth.lib.wiring import In, Out, connect
+
+from oleaster.hw.accelerator.control import AXI_LITE_PORTS, Control
+from oleaster.hw.accelerator.feeder import Feeder
+from oleaster.hw.accelerator.loader import Loader
+from oleaster.hw.accelerator.output_stage import OutputStage
+from oleaster.hw.accelerator.scratchpad import ScratchpadLane
+from oleaster.hw.accelerator.sequencer import Sequencer
+from oleaster.hw.array import SystolicArray
+from oleaster.hw.emit import Unit, place
+from oleaster.models.accelerator.config import AcceleratorConfig
+from oleaster.models.lane import lanes_name
+
+__all__ = ["OliveAccelerator", "axi_ports"]
+
+_INCR = 1
+_NORMAL_NON_CACHEABLE_BUFFERABLE = 0b0011
+
+
+def axi_ports(config: AcceleratorConfig) -> dict[str, Any]:
+    """The flat AXI4 ports of the bus master."""
+
+    def address(channel: str) -> dict[str, Any]:
+        return {
+            f"m_axi_{channel}id": Out(1),
+            f"m_axi_{channel}addr": Out(config.address_bits),
+            f"m_axi_{channel}len": Out(8),
+            f"m_axi_{channel}size": Out(3),
+            f"m_axi_{channel}burst": Out(2),
+            f"m_axi_{channel}lock": Out(1),
+            f"m_axi_{channel}cache": Out(4),
+            f"m_axi_{channel}prot": Out(3),
+            f"m_axi_{channel}qos": Out(4),
+            f"m_axi_{channel}valid": Out(1),
+            f"m_axi_{channel}ready": In(1),
+        }
+
+    return {
+        **address("aw"),
+        "m_axi_wdata": Out(config.data_bits),
+        "m_axi_wstrb": Out(config.beat_bytes),
+        "m_axi_wlast": Out(1),
+        "m_axi_wvalid": Out(1),
+        "m_axi_wready": In(1),
+        "m_axi_bid": In(1),
+        "m_axi_bresp": In(2),
+        "m_axi_bvalid": In(1),
+        "m_axi_bready": Out(1),
+        **address("ar"),
+        "m_axi_rid": In(1),
+        "m_axi_rdata": In(config.data_bits),
+        "m_axi_rresp": In(2),
+        "m_axi_rlast": In(1),
+        "m_axi_rvalid": In(1),
+        "m_axi_rready": Out(1),
+    }
+
+
+class OliveAccelerator(Unit):
+    """A systolic array that runs a linked list of GEMM descriptors (DESIGN section 3; ours).
+
+    The data sheet, docs/accelerator.md, gives registers, descriptors and timing.
+
+    Parameters
+    ----------
+    config: AcceleratorConfig
+
+    Members
+    -------
+    s_axi_*: AXI4-Lite, 32 bits
+        Registers.
+    m_axi_*: AXI4 master
+        INCR bursts of whole beats; ID 0; answers are taken at any time.
+    interrupt: Out(1)
+        Level.
+    busy: Out(1)
+        A list runs.
+    """
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        self.config = config
+        super().__init__(
+            {
+                **AXI_LITE_PORTS,
+                **axi_ports(config),
+                "interrupt": Out(1),
+                "busy": Out(1),
+            }
+        )
+
+    @property
+    def module_name(self) -> str:
+        c = self.config
+        lanes = lanes_name(c.lane_a, c.lane_b)
+        name = f"olive_accelerator_{c.rows}x{c.cols}_{lanes}_d{c.data_bits}"
+        default = AcceleratorConfig()
+        for letter, field in (
+            ("a", "address_bits"),
+            ("s", "scratchpad_beats"),
+            ("o", "outstanding"),
+            ("b", "burst_beats"),
+        ):
+            if getattr(c, field) != getattr(default, field):
+                name += f"_{letter}{getattr(c, field)}"
+        return name
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        given = asdict(self.config)
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in given.items()}
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        # Units need each other's outputs, so all are there before the first is placed.
+        control = Control(config)
+        sequencer = Sequencer(config)
+        loader = Loader(config)
+        feeder = Feeder(config)
+        array = SystolicArray(config.lane_a, config.lane_b, config.rows, config.cols)
+        output = OutputStage(config)
+        plan = sequencer.plan
+        run = {"reset": sequencer.reset, "start": sequencer.start, "abort": sequencer.abort}
+        beat = {
+            "beat_valid": self.m_axi_rvalid,
+            "beat": Cat(self.m_axi_rdata, self.m_axi_rresp[1], self.m_axi_rlast),
+        }
+
+        place(
+            m,
+            "control",
+            control,
+            platform,
+            **_of(self, [name for name, port in AXI_LITE_PORTS.items() if port.flow == In]),
+            **_of(sequencer, ["busy", "done", "error", "cause", "descriptor_address"]),
+            **_of(sequencer, ["overflow", "illegal", "completed"]),
+            **_of(feeder, ["wait_data", "wait_output"]),
+            word_taken=feeder.a.valid & array.a.ready,
+            read_beat=self.m_axi_rvalid,
+            write_beat=self.m_axi_wvalid & self.m_axi_wready,
+            tile_done=output.tile_done,
+        )
+        m.d.comb += [
+            *(
+                getattr(self, name).eq(getattr(control, name))
+                for name, port in AXI_LITE_PORTS.items()
+                if port.flow == Out
+            ),
+            self.interrupt.eq(control.interrupt),
+            self.busy.eq(sequencer.busy),
+        ]
+        place(
+            m,
+            "sequencer",
+            sequencer,
+            platform,
+            **_of(control, ["doorbell", "doorbell_busy", "list_address"]),
+            **beat,
+            read_error=loader.read_error,
+            write_error=output.write_error,
+            quiet=loader.quiet & output.idle,
+            finished=output.done,
+            array_overflow=array.overflow,
+            array_illegal=array.illegal,
+        )
+        place(
+            m,
+            "loader",
+            loader,
+            platform,
+            plan=plan,
+            **run,
+            **beat,
+            **_of(feeder, ["tail_a", "tail_b", "left_a", "left_b"]),
+            channels_freed=output.channels_freed,
+        )
+        place(
+            m,
+            "feeder",
+            feeder,
+            platform,
+            plan=plan,
+            **run,
+            **_of(loader, ["arrived_a", "arrived_b"]),
+            codes_a=self._scratchpad(m, platform, "a", plan.a_wide, loader, feeder),
+            codes_b=self._scratchpad(m, platform, "b", plan.b_wide, loader, feeder),
+            slot_freed=output.slot_freed,
+        )
+        place(m, "array", array, platform, reset=sequencer.reset)
+        connect(m, feeder.a, array.a)
+        connect(m, feeder.b, array.b)
+        place(
+            m,
+            "output",
+            output,
+            platform,
+            **run,
+            **_of(plan, ["c_address", "c_stride", "relu", "m", "n"]),
+            c_format=plan.c_format[: len(output.c_format)],
+            wide_a=plan.a_wide,
+            wide_b=plan.b_wide,
+            **_of(loader, ["channels_write", "channels_slot", "channels_beat", "channels_ready"]),
+            channels_data=self.m_axi_rdata,
+            b_valid=self.m_axi_bvalid,
+            b_error=self.m_axi_bresp[1],
+        )
+        m.d.comb += [
+            output.sums.valid.eq(array.sums.valid),
+            output.sums.payload.eq(array.sums.payload),
+            array.sums.ready.eq(1),
+        ]
+        self._bus(m, sequencer, loader, output)
+        return m
+
+    def _scratchpad(
+        self,
+        m: Module,
+        platform: object,
+        side: str,
+        wide: Value,
+        loader: Loader,
+        feeder: Feeder,
+    ) -> Value:
+        """The lanes of operand "a" or "b": the bytes that were read."""
+        config = self.config
+        lanes = config.rows if side == "a" else config.cols
+        position = getattr(feeder, f"position_{side}")
+        odd_position = Signal.like(position, name=f"odd_position_{side}")
+        m.d.comb += odd_position.eq(position + wide)
+        codes = []
+        for i in range(lanes):
+            lane = ScratchpadLane(config.scratchpad_beats, config.beat_bytes)
+            place(
+                m,
+                f"scratchpad_{side}{i}",
+                lane,
+                platform,
+                **_of(loader, ["write_beat", "write_slot", "write_offset"]),
+                write=getattr(loader, f"write_{side}")[i],
+                write_data=self.m_axi_rdata,
+                read=feeder.read,
+                read_slot=getattr(feeder, f"slot_{side}"),
+                read_position=odd_position if i % 2 else position,
+            )
+            codes.append(lane.code)
+        return Cat(codes)
+
+    def _bus(self, m: Module, sequencer: Sequencer, loader: Loader, output: OutputStage) -> None:
+        config = self.config
+        # The sequencer asks only while the loader is idle.
+        ar_valid, ar = sequencer.ar.valid | loader.ar.valid, sequencer.ar.payload
+        m.d.comb += [
+            self.m_axi_arvalid.eq(ar_valid),
+            self.m_axi_araddr.eq(Mux(sequencer.ar.valid, ar.address, loader.ar.payload.address)),
+            self.m_axi_arlen.eq(Mux(sequencer.ar.valid, ar.length, loader.ar.payload.length)),
+            sequencer.ar.ready.eq(self.m_axi_arready),
+            loader.ar.ready.eq(self.m_axi_arready),
+            self.m_axi_rready.eq(1),
+            self.m_axi_awvalid.eq(output.aw.valid),
+            self.m_axi_awaddr.eq(output.aw.payload.address),
+            self.m_axi_awlen.eq(output.aw.payload.length),
+            output.aw.ready.eq(self.m_axi_awready),
+            self.m_axi_wvalid.eq(output.w.valid),
+            self.m_axi_wdata.eq(output.w.payload.data),
+            self.m_axi_wstrb.eq(output.w.payload.strobe),
+            self.m_axi_wlast.eq(output.w.payload.last),
+            output.w.ready.eq(self.m_axi_wready),
+            self.m_axi_bready.eq(1),
+        ]
+        for channel in ("aw", "ar"):
+            m.d.comb += [
+                getattr(self, f"m_axi_{channel}size").eq(config.beat_bytes.bit_length() - 1),
+                getattr(self, f"m_axi_{channel}burst").eq(_INCR),
+                getattr(self, f"m_axi_{channel}cache").eq(_NORMAL_NON_CACHEABLE_BUFFERABLE),
+            ]
+
+
+def _of(unit: Any, names: list[str]) -> dict[str, Any]:
+    """Ports or fields by name."""
+    return {name: getattr(unit, name) for name in names}
