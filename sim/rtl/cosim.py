@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ BENCHES = {
     "systolic": "systolic",
     "weight-stationary": "weight_stationary",
     "tensor-core": "tensor_core",
+    "accelerator": "accelerator",
 }
 
 
@@ -96,10 +98,12 @@ def run_bench(
     Raises
     ------
     ToolError
-        If there is no bench for the unit, or Verilator fails.
+        If there is no bench for the unit, its bus models are not installed, or Verilator fails.
     """
     if unit not in BENCHES:
         raise ToolError(f"there is no bench for {unit!r}; there is one for {', '.join(BENCHES)}")
+    if unit == "accelerator" and "cocotbext-axi" not in {d.name for d in distributions()}:
+        raise ToolError("the bench's bus is not installed; `pip install cocotbext-axi` brings it")
     parameters = json.loads(manifest.read_text())["parameters"]
     return run_cocotb(
         f"oleaster.sim.rtl.benches.{BENCHES[unit]}",
