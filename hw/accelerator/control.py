@@ -131,6 +131,7 @@ class Control(Unit):
         return (
             f"accelerator_control_{of.rows}x{of.cols}_{lanes_name(of.lane_a, of.lane_b)}"
             f"_d{of.data_bits}_a{of.address_bits}_s{of.scratchpad_beats}"
+            f"_o{of.outstanding}_b{of.burst_beats}"
         )
 
     @property
@@ -142,6 +143,8 @@ class Control(Unit):
             "data_bits": of.data_bits,
             "address_bits": of.address_bits,
             "scratchpad_beats": of.scratchpad_beats,
+            "outstanding": of.outstanding,
+            "burst_beats": of.burst_beats,
             "formats_a": list(of.formats_a),
             "formats_b": list(of.formats_b),
         }
@@ -182,6 +185,7 @@ class Control(Unit):
                 "ARRAY": Const(of.rows | of.cols << 16, 32),
                 "BUS": Const(of.data_bits | of.address_bits << 16, 32),
                 "SCRATCHPAD": Const(of.scratchpad_beats, 32),
+                "BURSTS": Const(of.outstanding | of.burst_beats << 16, 32),
                 "FORMATS": Const(_mask(of.formats_a) | _mask(of.formats_b) << 16, 32),
                 "STATUS": status,
                 "CAUSE": cause,

@@ -54,6 +54,9 @@ REGISTERS: tuple[Register, ...] = (
     Register("READ_BEATS", 0x4C, "ro", "Beats read"),
     Register("WRITE_BEATS", 0x50, "ro", "Beats written"),
     Register("TILES", 0x54, "ro", "Tiles of sums that left the array"),
+    Register(
+        "BURSTS", 0x58, "ro", "Bursts in flight, reads and writes each, in 15:0; longest in 31:16"
+    ),
 )
 
 
