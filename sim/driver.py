@@ -296,14 +296,14 @@ class Driver:
         cause = self._read("CAUSE")
         address = self._read("DESCRIPTOR_LOW") | self._read("DESCRIPTOR_HIGH") << 32
         place, rest = divmod(address - first, DESCRIPTOR_BYTES)
-        known = not rest and 0 <= place < count
-        who = f"descriptor {place} of 0 to {count - 1}" if known else "a descriptor not of the list"
-        why = Cause(cause).text if cause in set(Cause) else f"unknown cause {cause}"
+        ours = not rest and 0 <= place < count
+        who = f"descriptor {place} of 0 to {count - 1}" if ours else "a descriptor not of the list"
+        why = {int(known): known.text for known in Cause}.get(cause, f"unknown cause {cause}")
         return AcceleratorError(
             f"{who}, at {address:#x}, stopped the list: {why[0].lower()}{why[1:]}",
             cause,
             address,
-            place if known else None,
+            place if ours else None,
             self._read("COMPLETED"),
         )
 

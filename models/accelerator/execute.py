@@ -134,7 +134,7 @@ def execute(descriptor: Descriptor, memory: Memory, config: AcceleratorConfig) -
             victims = codes == identifier(fmt.code_bits)
             illegal |= bool((victims[:, 0::2] & victims[:, 1::2]).any())
         lanes.append(fmt.lane_values(codes))
-    sums = gemm_on_lanes(*lanes)
+    sums = gemm_on_lanes(lanes[0], lanes[1])
     values = sums.sums
     if descriptor.c_format != "int32":
         address, size = descriptor.channels_address, CHANNEL_BYTES * descriptor.n
