@@ -66,7 +66,7 @@ class BeatPacker(Unit):
         m.d.sync += [
             rotated.eq(_rotate(m, "data", self.data, offset, 8)),
             strobe.eq(_rotate(m, "strobe", Cat(i < self.pack.bytes for i in range(lanes)), offset)),
-            next_beat.eq(Cat(i < offset for i in range(lanes))),
+            next_beat.eq((1 << offset) - 1),
             emit.eq(self.pack.emit),
             last.eq(self.pack.last),
             valid.eq(self.pack_valid),

@@ -192,6 +192,7 @@ class OutputStage(Unit):
         m.d.comb += [
             may_begin.eq(
                 ~self.abort
+                & ~self.start  # or a row that an abort left would begin
                 # Without `last` the tile's end would be taken for rows of the next one.
                 & ((complete != 0) | (~row.last & (row.row < arrived)))
                 & (is_raw | (tables != 0))
