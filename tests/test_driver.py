@@ -218,6 +218,7 @@ def test_an_error_names_the_descriptor_and_the_next_run_works(change, cause, wor
     assert replace(Descriptor.unpack(written), next_address=0) == descriptors[place]
     assert f"descriptor {place} of 0 to 2, at {error.address:#x}, stopped the list" in str(error)
     assert words.lower() in str(error).lower()
+    assert driver.device.read_register(register_offset("STATUS")) == 0
     driver.run([good])
     assert driver.download_c(good).tolist() == [[2, 2], [2, 2]]
 
@@ -238,9 +239,8 @@ def test_an_error_elsewhere_is_not_blamed_on_the_list():
 def test_lists_reuse_their_memory():
     driver = Driver(device(memory_bytes=1 << 14))
     descriptor = ones(driver)
-    for count in (1, 2, 3, 7, 20, 39):
-        for _ in range(20):
-            driver.run([descriptor] * count)
+    for count in (*range(1, 40), *[39] * 20):
+        driver.run([descriptor] * count)
     driver.reset_memory()
     with pytest.raises(ValueError, match=r"25600 bytes do not fit .*: 163.. of 16384 are free"):
         driver.run([descriptor] * 400)
