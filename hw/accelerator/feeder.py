@@ -46,7 +46,7 @@ class Feeder(Unit):
     slot_freed: In(1)
         The output stage has read a tile's sums.
     wait_data, wait_output: Out(1)
-        A word is wanted that has not come; a tile cannot end for want of room.
+        The array is idle because chunks have not come; because a tile cannot end for want of room.
     """
 
     def __init__(self, config: AcceleratorConfig) -> None:
@@ -114,13 +114,15 @@ class Feeder(Unit):
         ends_tile = Signal()  # it is the tile's last
         offered = Signal()
         taken = Signal()
+        odd = Signal()  # the array is at the odd elements of the word that it took
         slots = Signal(range(OUTPUT_SLOTS + 1), init=OUTPUT_SLOTS)
         m.d.comb += [
             offered.eq(full & (~ends_tile | (slots != 0))),
-            self.wait_output.eq(full & ends_tile & (slots == 0)),
+            self.wait_output.eq(full & ends_tile & (slots == 0) & ~odd),
             # The array takes both words or none.
             taken.eq(offered & self.a.ready & self.b.ready),
         ]
+        m.d.sync += odd.eq(taken)
         ended = Signal()
         m.d.comb += ended.eq(taken & ends_tile)
         with m.If(ended != self.slot_freed):
@@ -134,7 +136,7 @@ class Feeder(Unit):
             with m.State("IDLE"), m.If(self.start):
                 m.next = "CHUNK"
             with m.State("CHUNK"):
-                m.d.comb += self.wait_data.eq(~has_chunks)
+                m.d.comb += self.wait_data.eq(~has_chunks & ~full & ~odd)
                 with m.If(self.abort):
                     m.next = "IDLE"
                 with m.Elif(has_chunks):

@@ -36,8 +36,8 @@ class ListTiming:
     """What the counters say after a list, and the cycle of every handshake on the bus.
 
     cycles: from the first busy cycle to the last. words: pairs of operand words the array took, 2
-    cycles each. wait_data, wait_output: cycles in which the array wanted a word that had not come,
-    in which a tile could not end. handshakes: by channel; of "r" only with `trace`.
+    cycles each. wait_data, wait_output: cycles in which the array was idle for want of words, for
+    want of room for a tile's sums. handshakes: by channel; of "r" only with `trace`.
     """
 
     cycles: int = 0
@@ -151,13 +151,15 @@ class _Run:
                 planned += 1
 
             found = max(wanted, ready["a"] + 1, ready["b"] + 1)
-            total.wait_data += found - wanted
+            total.wait_data += max(0, found - max(wanted, taken + 2))
             read = max(found + 1, taken)
             first = max(read + 1, taken + 2)
             if step.first_chunk:
                 first = max(first, swap)
+            idle = max(read + 1, taken + 2)  # the array is, unless it takes the last word here
             if step.words > 1:
                 read = first + 2 * (step.words - 2)
+                idle = read + 2
                 taken = read + 2
             else:
                 taken = first
@@ -165,7 +167,7 @@ class _Run:
                 tile = len(self.freed)
                 if tile >= OUTPUT_SLOTS:
                     has_room = self.freed[tile - OUTPUT_SLOTS] + 1
-                    total.wait_output += max(0, has_room - (read + 1))
+                    total.wait_output += max(0, has_room - idle)
                     taken = max(taken, has_room)
                 swap = max(taken + 2, swap + rows)
                 self.freed.append(store.tile(swap + latency, channels))
