@@ -192,7 +192,7 @@ class Loader(Unit):
             next_address.eq(address + stride),
             self.ar.valid.eq(asks & queue.i.ready & (held | ~self.abort)),
             self.ar.payload.address.eq(Cat(Const(0, byte_bits), beat_address)),
-            self.ar.payload.length.eq(beats - 1),
+            self.ar.payload.length.eq((beats - 1)[: len(beats)]),
             taken.eq(self.ar.valid & self.ar.ready),
             burst.kind.eq(kind),
             burst.row.eq(row),

@@ -52,16 +52,18 @@ class Queue(Unit):
         # One bit more than an address, so that full and empty differ.
         head = Signal(range(2 * self.depth))
         tail = Signal(range(2 * self.depth))
+        takes = Signal()
         m.d.comb += [
             self.i.ready.eq((head ^ tail) != self.depth),
+            takes.eq(self.i.valid & self.i.ready),
             self.o.valid.eq(head != tail),
             write.addr.eq(head),
             write.data.eq(self.i.payload),
-            write.en.eq(self.i.valid & self.i.ready),
+            write.en.eq(takes),
             read.addr.eq(tail),
             self.o.payload.eq(read.data),
         ]
-        with m.If(write.en):
+        with m.If(takes):
             m.d.sync += head.eq(head + 1)
         with m.If(self.o.valid & self.o.ready):
             m.d.sync += tail.eq(tail + 1)
