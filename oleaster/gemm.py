@@ -182,6 +182,7 @@ def design_files(unit: str, **parameters: int | str) -> tuple[Path, Path]:
         (models, "lane.py"),
         (models, "microscaling.py"),
         (models, "formats/*.py"),
+        (models, "accelerator/*.py"),
     ):
         for source in sorted(Path(str(package.__file__)).parent.glob(pattern)):
             digest.update(source.read_bytes())

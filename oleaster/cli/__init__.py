@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from oleaster import __version__
-from oleaster.cli import accuracy, demo, gemm, hardware, models, tensors
+from oleaster.cli import accuracy, demo, gemm, hardware, models, run, tensors
 from oleaster.cli.output import CommandError
 from oleaster.config import DesignError
 from oleaster.gemm import GemmError
@@ -48,6 +48,7 @@ app.command()(hardware.rtl)
 app.command()(hardware.cosim)
 app.add_typer(models.app, name="models")
 app.command()(accuracy.accuracy)
+app.command()(run.run)
 app.command()(demo.demo)
 
 

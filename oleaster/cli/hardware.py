@@ -68,7 +68,7 @@ def rtl(
 ) -> None:
     """Write a unit's Verilog and its manifest into a folder."""
     io.check_output_folder(output)
-    name, unit = load_unit(source, _overrides(rows, cols, settings))
+    name, unit = load_unit(source, parameter_overrides(rows, cols, settings))
     files = _emit(unit, output)
     if json:
         print_json(
@@ -94,7 +94,7 @@ def cosim(
     """Run a unit's cocotb bench on its Verilog in Verilator; exit 1 if a test fails."""
     from oleaster.sim.rtl.cosim import run_bench
 
-    name, unit = load_unit(source, _overrides(rows, cols, settings))
+    name, unit = load_unit(source, parameter_overrides(rows, cols, settings))
     with tempfile.TemporaryDirectory(prefix="oleaster-") as folder:
         verilog, manifest = _emit(unit, Path(folder))
         say("building it in Verilator, unless that was done before, and running its bench")
@@ -134,9 +134,10 @@ def _emit(unit: "Unit", folder: Path) -> list[Path]:
         return write_design(unit, folder)
 
 
-def _overrides(
+def parameter_overrides(
     rows: int | None, cols: int | None, settings: list[str] | None
 ) -> dict[str, int | str]:
+    """A unit's parameters from --rows, --cols and --set; CommandError for no NAME=VALUE."""
     given = {"rows": rows, "cols": cols}
     overrides: dict[str, int | str] = {k: v for k, v in given.items() if v is not None}
     for setting in settings or ():
