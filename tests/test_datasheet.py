@@ -16,7 +16,8 @@ from oleaster.models.accelerator.config import AcceleratorConfig
 from oleaster.models.accelerator.descriptor import Descriptor
 from oleaster.models.accelerator.registers import ID, Status, register_offset
 
-DOCS = Path(__file__).parent.parent / "docs"
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
 PAGES = [DOCS / "accelerator.md", DOCS / "accelerator-blocks.md"]
 
 
@@ -61,6 +62,17 @@ def test_the_verilog_example_names_ports_that_are_there():
     names = set(re.findall(r"\.(\w+) +\(", code))
     assert names <= {"clk", "rst", *port_signals(unit)}
     assert len(names) > 10
+
+
+def test_the_fusesoc_core_offers_the_default_design():
+    core = (ROOT / "oleaster.core").read_text()
+    module = OliveAccelerator(AcceleratorConfig()).module_name
+    assert set(re.findall(r"toplevel: (.+)", core)) == {module}
+    files = re.findall(r"^ +- (\S+/\S+)$", core, re.M)
+    assert f"rtl_out/{module}.v" in files
+    assert [name for name in files if not (ROOT / name).exists()] == []
+    (version,) = re.findall(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.M)
+    assert f"name: oleaster:ip:accelerator:{version}\n" in core
 
 
 def test_the_descriptor_table_is_the_packed_word():
