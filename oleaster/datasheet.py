@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Writes the tables of the accelerator's data sheet from what the circuit is built from.
 
 `python -m oleaster.datasheet FILE...` rewrites, in place, what lies between `<!-- NAME -->` and
