@@ -11,7 +11,7 @@ from amaranth.lib import data
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from oleaster.hw.emit import Unit
+from oleaster.hw.emit import Unit, named
 from oleaster.models.formats import FORMATS, Format, get_format
 from oleaster.models.formats.registry import FLOATS
 
@@ -238,7 +238,8 @@ class CodebookDecoder(Unit):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.entries = entries = Memory(shape=16, depth=256, init=[])
-        read, write = entries.read_port(domain="comb"), entries.write_port()
+        read = named(entries.read_port(domain="comb"), "read")
+        write = named(entries.write_port(), "write")
         m.d.comb += [
             read.addr.eq(self.index),
             Cat(self.even.as_value(), self.odd.as_value()).eq(read.data),

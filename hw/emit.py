@@ -30,6 +30,7 @@ __all__ = [
     "EmitError",
     "Unit",
     "VerilogEmitter",
+    "named",
     "place",
     "port_signals",
     "verilog",
@@ -70,6 +71,13 @@ def port_signals(unit: Unit) -> dict[str, tuple[wiring.Member, Any]]:
         "_".join(map(str, path)): (member, value)
         for path, member, value in unit.signature.flatten(unit)
     }
+
+
+def named(port: Any, name: str) -> Any:
+    """`port` of a memory, its signals called `<name>_addr` and so on in Verilog."""
+    for path, _, value in port.signature.flatten(port):
+        Value.cast(value).name = "_".join((name, *map(str, path)))
+    return port
 
 
 def place(
@@ -144,10 +152,9 @@ class VerilogEmitter:
             domain["rst"] = domain["rst"] | reset
         ports = {f"i_{port}": domain[port] for port in self.domain_ports(module)}
         for port, (member, value) in port_signals(unit).items():
-            if member.flow == wiring.In:
-                ports[f"i_{port}"] = inputs.get(port, value)
-            else:
-                ports[f"o_{port}"] = value
+            side = "i" if member.flow == wiring.In else "o"
+            ports[f"{side}_{port}"] = inputs.get(port, value)
+            if port not in inputs:
                 # Or the parent would hold many wires of one name, told apart by numbers.
                 Value.cast(value).name = f"{name}_{port}"
         return Instance(module, **ports)

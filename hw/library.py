@@ -227,6 +227,7 @@ REFERENCE_DESIGNS: tuple[tuple[str, dict[str, int | str]], ...] = (
     ("systolic", {"rows": 8, "cols": 8}),
     ("weight-stationary", {"rows": 4, "cols": 4}),
     ("tensor-core", {}),
+    ("accelerator", {}),
 )
 
 

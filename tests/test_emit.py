@@ -44,6 +44,11 @@ LINTED = [
     *(("systolic", {"rows": 4, "cols": cols, **MIXED}) for cols in (3, 6)),
     ("systolic", {"rows": 2, "cols": 6}),
     ("pe", MIXED),
+    (
+        "accelerator",
+        {"rows": 4, "cols": 4, "data_bits": 64, "scratchpad_beats": 8, "outstanding": 2},
+    ),
+    ("accelerator", {"rows": 6, "cols": 32, "data_bits": 512, **OLIVE4}),
     ("ovp-encoder4", {"value_bits": 4}),
     ("ovp-encoder8", {"value_bits": 8}),
 ]

@@ -157,7 +157,7 @@ class Control(Unit):
             "INTERRUPT_ENABLE": Signal(len(InterruptBit), name="interrupt_enable"),
         }
         flags = {
-            bit: Signal(name=bit.name.lower())
+            bit: Signal(name=f"status_{bit.name.lower()}")
             for bit in (Status.DONE, Status.ERROR, Status.OVERFLOW, Status.ILLEGAL)
         }
         cause = Signal(CAUSE_BITS, name="stopped_by")
@@ -246,7 +246,7 @@ class Control(Unit):
     def _counters(self, m: Module) -> dict[str, Value]:
         counters: dict[str, Value] = {}
         for event, name in EVENT_COUNTERS.items():
-            counter = Signal(32, name=name.lower())
+            counter = Signal(32, name=f"count_{name.lower()}")
             with m.If(getattr(self, event)):
                 m.d.sync += counter.eq(counter + 1)
             with m.If(self.doorbell):

@@ -362,25 +362,25 @@ class Loader(Unit):
 
     def _receive(self, m: Module, queue: Queue) -> None:
         """Send each beat to where its burst says."""
-        burst = Signal(_Burst(self.config))
+        coming = Signal(_Burst(self.config))
         count = Signal(range(self.config.burst_beats + 1))
         beat = Signal(_places(self.config))
         arrives = Signal()
         completes = Signal()
         m.d.comb += [
-            burst.eq(queue.o.payload),
+            coming.eq(queue.o.payload),
             arrives.eq(self.beat_valid & queue.o.valid),
             queue.o.ready.eq(self.beat_valid & self.beat.last),
-            beat.eq(burst.beat + count),
-            completes.eq(arrives & self.beat.last & burst.ends),
+            beat.eq(coming.beat + count),
+            completes.eq(arrives & self.beat.last & coming.ends),
             self.read_error.eq(arrives & self.beat.error),
             self.write_beat.eq(beat),
-            self.write_slot.eq(burst.slot),
-            self.write_offset.eq(burst.offset),
-            self.channels_slot.eq(burst.slot),
+            self.write_slot.eq(coming.slot),
+            self.write_offset.eq(coming.offset),
+            self.channels_slot.eq(coming.slot),
             self.channels_beat.eq(beat),
-            self.channels_write.eq(arrives & (burst.kind == Kind.CHANNELS)),
-            self.channels_ready.eq(completes & (burst.kind == Kind.CHANNELS)),
+            self.channels_write.eq(arrives & (coming.kind == Kind.CHANNELS)),
+            self.channels_ready.eq(completes & (coming.kind == Kind.CHANNELS)),
         ]
         with m.If(arrives):
             m.d.sync += count.eq(Mux(self.beat.last, 0, count + 1))
@@ -391,10 +391,10 @@ class Loader(Unit):
             # Both lanes of an element of two lanes keep the row, and each reads its half.
             chosen = Signal(len(write), name=f"lanes_{side}")
             with m.If(self.plan[f"{side}_wide"]):
-                m.d.comb += chosen.eq(3 << (burst.row << 1))
+                m.d.comb += chosen.eq(3 << (coming.row << 1))
             with m.Else():
-                m.d.comb += chosen.eq(1 << burst.row)
-            with m.If(arrives & (burst.kind == kind)):
+                m.d.comb += chosen.eq(1 << coming.row)
+            with m.If(arrives & (coming.kind == kind)):
                 m.d.comb += write.eq(chosen)
-            with m.If(completes & (burst.kind == kind)):
+            with m.If(completes & (coming.kind == kind)):
                 m.d.sync += arrived.eq(arrived + 1)

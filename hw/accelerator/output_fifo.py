@@ -9,7 +9,7 @@ from amaranth.lib import stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from oleaster.hw.emit import Unit
+from oleaster.hw.emit import Unit, named
 
 __all__ = ["OutputFIFO"]
 
@@ -47,7 +47,7 @@ class OutputFIFO(Unit):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.words = words = Memory(shape=self.width, depth=self.depth, init=[])
-        write, read = words.write_port(), words.read_port()
+        write, read = named(words.write_port(), "write"), named(words.read_port(), "read")
         # One bit more than an address, so that full and empty differ.
         head = Signal(range(2 * self.depth))
         tail = Signal(range(2 * self.depth))

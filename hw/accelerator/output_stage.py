@@ -15,7 +15,7 @@ from oleaster.hw.accelerator.output_rows import OutputRows
 from oleaster.hw.accelerator.output_steps import OutputSteps, StepWord
 from oleaster.hw.accelerator.output_writes import OutputWrites, count
 from oleaster.hw.accelerator.requantizer import FORMAT_SHAPE, Requantizer, has_format
-from oleaster.hw.emit import Unit, place
+from oleaster.hw.emit import Unit, named, place
 from oleaster.hw.layouts import SumsWord
 from oleaster.models.accelerator.config import CHANNEL_SLOTS, OUTPUT_SLOTS, AcceleratorConfig
 from oleaster.models.accelerator.descriptor import CHANNEL_BYTES, MAX_SIZE
@@ -232,7 +232,8 @@ class OutputStage(Unit):
         row = data.ArrayLayout(part, c.cols // c.out_lanes)
         depth = OUTPUT_SLOTS << len(steps.step.row)
         m.submodules.sums = memory = Memory(shape=row, depth=depth, init=[])
-        write, read = memory.write_port(), memory.read_port()
+        write = named(memory.write_port(), "sums_write")
+        read = named(memory.read_port(), "sums_read")
         sums = self.sums.payload.sums
         words = list(sums)
         if c.lane_b.group == 2:
@@ -257,7 +258,8 @@ class OutputStage(Unit):
         shape = data.ArrayLayout(c.data_bits, 2)
         depth = CHANNEL_SLOTS << len(steps.step.part)
         m.submodules.channels = memory = Memory(shape=shape, depth=depth, init=[])
-        write, read = memory.write_port(granularity=1), memory.read_port()
+        write = named(memory.write_port(granularity=1), "table_write")
+        read = named(memory.read_port(), "table_read")
         m.d.comb += [
             write.addr.eq(Cat(self.channels_beat[1:], self.channels_slot)),
             write.data.eq(Cat(self.channels_data, self.channels_data)),

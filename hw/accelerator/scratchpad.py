@@ -8,7 +8,7 @@ from amaranth import Cat, Const, Module, Signal
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from oleaster.hw.emit import Unit
+from oleaster.hw.emit import Unit, named
 from oleaster.models.accelerator.config import CHUNK_SLOTS
 
 __all__ = ["ScratchpadLane"]
@@ -72,8 +72,9 @@ class ScratchpadLane(Unit):
         m.submodules.offsets = offsets = Memory(
             shape=range(self.beat_bytes), depth=CHUNK_SLOTS, init=[]
         )
-        write, read = ring.write_port(), ring.read_port()
-        write_offset, read_offset = offsets.write_port(), offsets.read_port(domain="comb")
+        write, read = named(ring.write_port(), "ring_write"), named(ring.read_port(), "ring_read")
+        write_offset = named(offsets.write_port(), "offsets_write")
+        read_offset = named(offsets.read_port(domain="comb"), "offsets_read")
         byte_bits = self.beat_bytes.bit_length() - 1
         position = Signal(range(self.beats * self.beat_bytes))
         column = Signal(byte_bits)
