@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from oleaster.hw.accelerator.top import OliveAccelerator
 from oleaster.hw.array import SystolicArray
@@ -79,10 +80,9 @@ _ARITHMETIC: dict[str, Parameter | Formats] = {
 _BUS_WIDTHS = (64, 128, 256, 512)
 
 
-def _accelerator(formats_a: str, formats_b: str, **parameters: int) -> Unit:
-    lanes = {"formats_a": Lane.named(formats_a), "formats_b": Lane.named(formats_b)}
-    formats = {side: lane.formats for side, lane in lanes.items()}
-    return OliveAccelerator(AcceleratorConfig(**parameters, **formats))
+def _accelerator(formats_a: str, formats_b: str, **parameters: Any) -> Unit:
+    a, b = Lane.named(formats_a).formats, Lane.named(formats_b).formats
+    return OliveAccelerator(AcceleratorConfig(**parameters, formats_a=a, formats_b=b))
 
 
 def _encoder_bits(code_bits: int) -> Parameter:

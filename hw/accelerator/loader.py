@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Any
 
 from amaranth import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import data, enum, stream
+from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from oleaster.hw.accelerator.layouts import AddressWord, GemmPlan, ReadBeat
@@ -15,10 +16,10 @@ from oleaster.hw.emit import Unit, place
 from oleaster.models.accelerator.config import CHANNEL_SLOTS, CHUNK_SLOTS, AcceleratorConfig
 from oleaster.models.accelerator.descriptor import CHANNEL_BYTES
 
-__all__ = ["Kind", "Loader"]
+__all__ = ["Loader"]
 
 
-class Kind(enum.Enum, shape=2):
+class _Kind(IntEnum):
     """What a burst brings."""
 
     A = 0
@@ -37,7 +38,7 @@ class _Burst(data.StructLayout):
     def __init__(self, config: AcceleratorConfig) -> None:
         super().__init__(
             {
-                "kind": Kind,
+                "kind": _Kind,
                 "row": range(max(config.rows, config.cols)),
                 "slot": range(max(CHUNK_SLOTS, CHANNEL_SLOTS)),
                 "beat": _places(config),
@@ -167,7 +168,7 @@ class Loader(Unit):
         self._receive(m, queue)
 
         # The row that is asked for.
-        kind = Signal(Kind)
+        kind = Signal(_Kind)
         row = Signal(range(max(config.rows, config.cols)))
         row_count = Signal(range(max(config.rows, config.cols) + 1))
         row_bytes = Signal(24)
@@ -253,7 +254,7 @@ class Loader(Unit):
         depth = {side: Signal(26, name=f"depth_{side}") for side in "ab"}
         tile_cols = Mux(plan.b_wide, config.cols // 2, config.cols)
 
-        def begin_rows(of: Kind, first: Value, count: Value, size: Value, by: Value) -> None:
+        def begin_rows(of: _Kind, first: Value, count: Value, size: Value, by: Value) -> None:
             m.d.sync += [
                 kind.eq(of),
                 row.eq(0),
@@ -299,7 +300,7 @@ class Loader(Unit):
                         depth["b"].eq(0),
                     ]
                     m.next = "PLAN_A"
-            for side, of, following in (("a", Kind.A, "PLAN_B"), ("b", Kind.B, "PLAN_CHANNELS")):
+            for side, of, following in (("a", _Kind.A, "PLAN_B"), ("b", _Kind.B, "PLAN_CHANNELS")):
                 head, count, has_room = rings[side]
                 with m.State(f"PLAN_{side.upper()}"):
                     with m.If(self.abort):
@@ -337,7 +338,7 @@ class Loader(Unit):
                     step()
                 with m.Elif(channels_kept != CHANNEL_SLOTS):
                     begin_rows(
-                        Kind.CHANNELS,
+                        _Kind.CHANNELS,
                         panels["c"],
                         Const(1),
                         walk.cols * CHANNEL_BYTES,
@@ -379,14 +380,14 @@ class Loader(Unit):
             self.write_offset.eq(coming.offset),
             self.channels_slot.eq(coming.slot),
             self.channels_beat.eq(beat),
-            self.channels_write.eq(arrives & (coming.kind == Kind.CHANNELS)),
-            self.channels_ready.eq(completes & (coming.kind == Kind.CHANNELS)),
+            self.channels_write.eq(arrives & (coming.kind == _Kind.CHANNELS)),
+            self.channels_ready.eq(completes & (coming.kind == _Kind.CHANNELS)),
         ]
         with m.If(arrives):
             m.d.sync += count.eq(Mux(self.beat.last, 0, count + 1))
         for side, kind, arrived, write in (
-            ("a", Kind.A, self.arrived_a, self.write_a),
-            ("b", Kind.B, self.arrived_b, self.write_b),
+            ("a", _Kind.A, self.arrived_a, self.write_a),
+            ("b", _Kind.B, self.arrived_b, self.write_b),
         ):
             # Both lanes of an element of two lanes keep the row, and each reads its half.
             chosen = Signal(len(write), name=f"lanes_{side}")
