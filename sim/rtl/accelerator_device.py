@@ -16,6 +16,7 @@ import numpy as np
 
 from oleaster.models.accelerator.config import AcceleratorConfig
 from oleaster.sim.accelerator.memory import MemoryTiming
+from oleaster.sim.driver import DeviceTimeout
 from oleaster.sim.rtl.build import build_native
 from oleaster.sim.rtl.toolchain import ToolError
 
@@ -143,11 +144,11 @@ class RtlDevice:
                 stream.close()
 
     def read_register(self, offset: int) -> int:
-        """The register at a byte offset; its response is that of `read`."""
+        """The register at a byte offset; 0 where there is none."""
         return self.read(offset)[0]
 
     def write_register(self, offset: int, value: int) -> None:
-        """Write a register; its response is that of `write`."""
+        """Write a register; what is refused has no effect."""
         self.write(offset, value)
 
     def read(self, offset: int) -> tuple[int, int]:
@@ -162,8 +163,6 @@ class RtlDevice:
     def wait(self, cycles: int) -> None:
         """Until the interrupt output is high. DeviceTimeout if it is not after `cycles`."""
         if not self.interrupt_within(cycles):
-            from oleaster.sim.driver import DeviceTimeout
-
             raise DeviceTimeout(f"no interrupt within {cycles} cycles")
 
     def interrupt_within(self, cycles: int) -> bool:
