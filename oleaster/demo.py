@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from oleaster.gemm import run_gemm
-from oleaster.models.encoder import Array, Encoder, Linear, float_linear
+from oleaster.models.encoder import Array, Encoder, Linear, float_linear, pool
 from oleaster.models.quantize import quantization_stats
 from oleaster.models.quantized_linear import QuantizedLinear, scale_sums
 from oleaster.sim.tiling import Tiling
@@ -134,9 +134,7 @@ def _finish(encoder: Encoder, x: Array, linear: Linear) -> Array:
     """The unit-norm embedding (hidden,) from the output x (tokens, hidden) of layer `LAYER`."""
     for index in range(LAYER + 1, encoder.config.num_hidden_layers):
         x = encoder.run_layer(index, x, linear=linear)
-    mean = x.mean(axis=0)
-    unit: Array = mean / np.linalg.norm(mean)
-    return unit
+    return pool(x)
 
 
 def _outlier_pairs(stats: dict[str, float]) -> float:

@@ -24,7 +24,10 @@ from oleaster.sim.driver import Driver
 
 TEXTS = ["wild olive tree", "", "olive unheard", "tree tree tree tree tree tree"]
 CALIBRATION = ["olive tree wild", "tree", "unheard wild wild olive olive"]
-SMALL = AcceleratorConfig(rows=4, cols=8, data_bits=64, scratchpad_beats=8, burst_beats=8)
+# That of the bus benches too, so that Verilator builds it once.
+SMALL = AcceleratorConfig(
+    rows=4, cols=4, data_bits=64, scratchpad_beats=8, outstanding=4, burst_beats=8
+)
 KINDS = [
     "attention.query",
     "attention.key",
