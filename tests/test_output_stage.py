@@ -20,7 +20,8 @@ NARROW = ("ovp4-int", "ovp4-flint")
 
 
 def check(config, timing, gemms):
-    for gemm, (outcome, feeder) in zip(gemms, simulate(config, timing, gemms), strict=True):
+    results = simulate(config, timing, gemms)
+    for gemm, (outcome, feeder) in zip(gemms, results, strict=True):
         expected = feeder.expected()
         if gemm.abort_at is not None:
             check_aborted(config, gemm, outcome, expected)
@@ -44,6 +45,7 @@ def check(config, timing, gemms):
         assert [model.tile(first, ready) for first, ready in cycles] == outcome.freed
         assert (model.aw, model.w, model.b) == (outcome.aw, outcome.w, outcome.b)
         assert model.done == outcome.done
+    return results
 
 
 def check_aborted(config, gemm, outcome, expected):
@@ -115,6 +117,23 @@ def test_bytes_and_cycles_equal_the_models(name):
         check(config, timing, cases)
 
     run()
+
+
+@pytest.mark.parametrize(
+    ("name", "gemm"),
+    [
+        ("4x4", Gemm(12, 16)),
+        ("4x4", Gemm(65, 4, "int4")),
+        ("4x40", Gemm(5, 81, address=4)),
+        ("6x12", Gemm(24, 36, "int8", pad=1)),
+    ],
+)
+def test_a_full_queue_holds_rows_back(name, gemm):
+    config = CONFIGS[name]
+    # First for so long that the queue fills before anything leaves it.
+    timing = MemoryTiming(1, w=(np.arange(1024) < 250) | (np.arange(1024) % 3 > 0))
+    ((outcome, _),) = check(config, timing, [gemm])
+    assert len(outcome.w) > config.write_queue_beats
 
 
 @few
