@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from oleaster.gemm import design_files
+from oleaster.designs import design_files
 from oleaster.models.quantize import quantize
 from oleaster.sim.operand import array_operand
 from oleaster.sim.rtl.build import build_native

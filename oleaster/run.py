@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+from oleaster.designs import PAGE, open_device
 from oleaster.device_executor import DeviceExecutor, ListCost
-from oleaster.gemm import design_files
 from oleaster.models.accelerator.config import AcceleratorConfig
 from oleaster.models.accelerator.gemm_list import ModelExecutor
 from oleaster.models.encoder import Array
 from oleaster.models.integer_encoder import IntegerEncoder
-from oleaster.sim.accelerator.device import CycleDevice
 from oleaster.sim.accelerator.memory import MemoryTiming
-from oleaster.sim.driver import Device, Driver
+from oleaster.sim.driver import Driver
 
 __all__ = ["ENGINES", "EncoderRun", "run_encoder"]
 
 ENGINES = ("model", "cycle", "rtl")
 
-_PAGE = 4096
 _WORKSPACE = 32 << 20
 """Bytes for what is no weight: several times what the longest text takes in MPNet."""
 
@@ -91,7 +88,7 @@ def run_encoder(
     if engine != "model":
         _require_formats(model, config)
         size = sum(matrix.nbytes for matrix in model.constants) + _WORKSPACE
-        with _device(engine, config, timing, -(-size // _PAGE) * _PAGE) as device:
+        with open_device(engine, config, timing, -(-size // PAGE) * PAGE) as device:
             executor = DeviceExecutor(Driver(device), model.constants, timing)
             started = time.perf_counter()
             embeddings = model.embed(texts, executor, progress=progress)
@@ -108,25 +105,6 @@ def run_encoder(
         lists=costs,
         wall_s=wall_s,
     )
-
-
-@contextmanager
-def _device(
-    engine: str, config: AcceleratorConfig, timing: MemoryTiming, memory_bytes: int
-) -> Iterator[Device]:
-    if engine == "cycle":
-        yield CycleDevice(config, timing, memory_bytes)
-        return
-    # Imported here so that the other engines start faster.
-    from oleaster.sim.rtl.accelerator_device import RtlDevice, build_accelerator
-
-    parameters = {
-        name: ",".join(value) if isinstance(value, tuple) else value
-        for name, value in asdict(config).items()
-    }
-    executable = build_accelerator(*design_files("accelerator", **parameters))
-    with RtlDevice(executable, timing, memory_bytes) as device:
-        yield device
 
 
 def _require_formats(model: IntegerEncoder, config: AcceleratorConfig) -> None:

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from oleaster.gemm import design_files
+from oleaster.designs import design_files
 from oleaster.hw.decoder import CODE_DECODERS
 from oleaster.hw.emit import write_design
 from oleaster.hw.library import build_unit

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from oleaster.gemm import ENGINES, UNITS, GemmError, design_files, run_gemm
+from oleaster.designs import design_files
+from oleaster.gemm import ENGINES, UNITS, GemmError, run_gemm
 from oleaster.hw.emit import write_design
 from oleaster.hw.library import build_unit
 from oleaster.models.formats import FORMATS, CodebookFormat, get_format
@@ -191,8 +192,9 @@ def test_units_and_engines_agree_on_a_float_gemm(unit, format_a, format_b, macs_
     rng = np.random.default_rng(5)
     a = quantize(rng.standard_t(3, (13, 31)).astype(np.float32), format_a)
     b = quantize(rng.standard_t(3, (9, 31)).astype(np.float32), format_b)
+    cols = 8 if unit == "accelerator" else 4
     model, cycle, rtl = (
-        run_gemm(a, b, unit=unit, engine=engine, rows=4, cols=4) for engine in ENGINES
+        run_gemm(a, b, unit=unit, engine=engine, rows=4, cols=cols) for engine in ENGINES
     )
     np.testing.assert_array_equal(rtl.accumulators, model.accumulators)
     np.testing.assert_array_equal(cycle.accumulators, model.accumulators)
@@ -203,7 +205,7 @@ def test_units_and_engines_agree_on_a_float_gemm(unit, format_a, format_b, macs_
     if unit == "tensorcore":  # multipliers of nibble by byte: two of them for a product of bytes
         busy, multipliers = rtl.macs * min(macs_per_mac, 2), 256
     else:
-        busy, multipliers = rtl.macs * macs_per_mac, 16
+        busy, multipliers = rtl.macs * macs_per_mac, 4 * cols
     assert rtl.utilization == cycle.utilization == pytest.approx(busy / multipliers / rtl.cycles)
 
 

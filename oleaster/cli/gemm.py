@@ -13,7 +13,7 @@ from oleaster.gemm import MAX_DIMENSION, run_gemm
 from oleaster.models.quantize import QuantizedTensor, QuantizeError, quantize
 
 Engine = Literal["model", "cycle", "rtl"]
-Unit = Literal["os", "ws", "tensorcore"]
+Unit = Literal["os", "ws", "tensorcore", "accelerator"]
 Side = Annotated[
     int | None, typer.Option(help=f"Of an array; 16, and up to {MAX_DIMENSION} in rtl.")
 ]
@@ -34,7 +34,8 @@ def gemm(
     unit: Annotated[
         Unit,
         typer.Option(
-            help="Output- or weight-stationary array, or a tensor core (int, flint, ovp)."
+            help="Output- or weight-stationary array, tensor core (int, flint, ovp), or a whole "
+            "accelerator from memory to memory (those and fp4-e2m1)."
         ),
     ] = "os",
     rows: Side = None,
@@ -105,7 +106,8 @@ def gemm(
         warn(f"MX blocks below the accumulators' window counted as zero: {flushed}")
     shape = [*x.shape, y.shape[1]]
     sides = [None, None] if unit == "tensorcore" else [rows or 16, cols or 16]
-    place = "tensor core" if unit == "tensorcore" else f"{unit} array, {sides[0]} x {sides[1]}"
+    name = unit if unit == "accelerator" else f"{unit} array"
+    place = "tensor core" if unit == "tensorcore" else f"{name}, {sides[0]} x {sides[1]}"
     if json:
         print_json(
             {
