@@ -13,7 +13,7 @@ import pytest
 
 from oleaster.models.accelerator.config import AcceleratorConfig
 from oleaster.sim.accelerator.memory import MemoryTiming
-from oleaster.sim.rtl.accelerator_device import RtlDevice, build_accelerator, design_config
+from oleaster.sim.rtl.accelerator_device import RtlDevice, build_accelerator, config_of
 from oleaster.sim.rtl.toolchain import ToolError
 
 pytestmark = pytest.mark.rtl
@@ -248,4 +248,4 @@ def test_ends_are_clean(executable):
 
 
 def test_config_comes_from_the_manifest(manifest):
-    assert design_config(manifest) == CONFIG
+    assert config_of(json.loads(manifest.read_text())["parameters"]) == CONFIG

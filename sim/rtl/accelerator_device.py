@@ -6,11 +6,12 @@ import json
 import mmap
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from oleaster.sim.driver import DeviceTimeout
 from oleaster.sim.rtl.build import build_native
 from oleaster.sim.rtl.toolchain import ToolError
 
-__all__ = ["CHANNELS", "Counts", "RtlDevice", "build_accelerator", "design_config"]
+__all__ = ["CHANNELS", "Counts", "RtlDevice", "build_accelerator", "config_of"]
 
 _MAIN = Path(__file__).with_name("accelerator_main.cpp")
 _HEADER = Path(__file__).with_name("accelerator_memory.h")
@@ -38,10 +39,9 @@ class Counts(NamedTuple):
     write_beats: int
 
 
-def design_config(manifest: Path) -> AcceleratorConfig:
-    """The parameters of a design from its manifest."""
-    found = json.loads(manifest.read_text())["parameters"]
-    values = {field.name: found[field.name] for field in fields(AcceleratorConfig)}
+def config_of(parameters: Mapping[str, Any]) -> AcceleratorConfig:
+    """The configuration that a manifest's `parameters` describe."""
+    values = {field.name: parameters[field.name] for field in fields(AcceleratorConfig)}
     for name in ("formats_a", "formats_b"):
         values[name] = tuple(values[name])
     return AcceleratorConfig(**values)
@@ -52,7 +52,7 @@ def build_accelerator(verilog: Path, manifest: Path) -> Path:
 
     Raises ToolError if Verilator fails.
     """
-    config = design_config(manifest)
+    config = config_of(json.loads(manifest.read_text())["parameters"])
     defines = {
         "DATA_BITS": config.data_bits,
         "BURST_BEATS": config.burst_beats,
