@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.wiring import In, Out
 
-from oleaster.hw.emit import Unit
+from oleaster.hw.accelerator.block import Block
 from oleaster.models.accelerator.config import AcceleratorConfig
 from oleaster.models.accelerator.descriptor import ADDRESS_BITS, FORMAT_CODES
 from oleaster.models.accelerator.registers import (
@@ -21,7 +20,6 @@ from oleaster.models.accelerator.registers import (
     Status,
     register_offset,
 )
-from oleaster.models.lane import lanes_name
 
 __all__ = ["AXI_LITE_PORTS", "EVENT_COUNTERS", "Control"]
 
@@ -62,7 +60,7 @@ EVENT_COUNTERS = {
 """Input port -> the register that counts the cycles in which it is high."""
 
 
-class Control(Unit):
+class Control(Block):
     """Identification, list address, doorbell, status, counters, interrupt.
 
     One write and one read may be under way; AW and W come in any order. A read shows the state of
@@ -105,8 +103,9 @@ class Control(Unit):
     """
 
     def __init__(self, config: AcceleratorConfig) -> None:
-        self.config = config
         super().__init__(
+            "accelerator_control",
+            config,
             {
                 **AXI_LITE_PORTS,
                 "list_address": Out(ADDRESS_BITS),
@@ -122,32 +121,8 @@ class Control(Unit):
                 "overflow": In(1),
                 "illegal": In(1),
                 **{event: In(1) for event in EVENT_COUNTERS},
-            }
+            },
         )
-
-    @property
-    def module_name(self) -> str:
-        of = self.config
-        return (
-            f"accelerator_control_{of.rows}x{of.cols}_{lanes_name(of.lane_a, of.lane_b)}"
-            f"_d{of.data_bits}_a{of.address_bits}_s{of.scratchpad_beats}"
-            f"_o{of.outstanding}_b{of.burst_beats}"
-        )
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        of = self.config
-        return {
-            "rows": of.rows,
-            "cols": of.cols,
-            "data_bits": of.data_bits,
-            "address_bits": of.address_bits,
-            "scratchpad_beats": of.scratchpad_beats,
-            "outstanding": of.outstanding,
-            "burst_beats": of.burst_beats,
-            "formats_a": list(of.formats_a),
-            "formats_b": list(of.formats_b),
-        }
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
+from oleaster.hw.accelerator.block import Block
 from oleaster.hw.accelerator.layouts import GemmPlan
 from oleaster.hw.accelerator.walk import TileWalk
-from oleaster.hw.emit import Unit, place
+from oleaster.hw.emit import place
 from oleaster.hw.layouts import OperandWord
 from oleaster.models.accelerator.config import CHUNK_SLOTS, OUTPUT_SLOTS, AcceleratorConfig
 
 __all__ = ["Feeder"]
 
 
-class Feeder(Unit):
+class Feeder(Block):
     """Walks through the GEMM as chunks arrive and offers their words.
 
     Words follow each other every two cycles, across chunks and tiles, as long as the next chunk is
@@ -50,11 +49,12 @@ class Feeder(Unit):
     """
 
     def __init__(self, config: AcceleratorConfig) -> None:
-        self.config = config
         ring = range(2 * config.scratchpad_beats)
         chunks = range(2 * CHUNK_SLOTS)
         position = range(config.scratchpad_beats * config.beat_bytes)
         super().__init__(
+            "feeder",
+            config,
             {
                 "plan": In(GemmPlan(config)),
                 "start": In(1),
@@ -77,29 +77,8 @@ class Feeder(Unit):
                 "slot_freed": In(1),
                 "wait_data": Out(1),
                 "wait_output": Out(1),
-            }
+            },
         )
-
-    @property
-    def module_name(self) -> str:
-        c = self.config
-        return (
-            f"feeder_{c.rows}x{c.cols}_{c.lane_a.name}_{c.lane_b.name}_d{c.data_bits}"
-            f"_s{c.scratchpad_beats}_p{GemmPlan(c).size}"
-        )
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        c = self.config
-        return {
-            "rows": c.rows,
-            "cols": c.cols,
-            "formats_a": list(c.formats_a),
-            "formats_b": list(c.formats_b),
-            "data_bits": c.data_bits,
-            "scratchpad_beats": c.scratchpad_beats,
-            "plan_bits": GemmPlan(c).size,
-        }
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -9,10 +9,11 @@ from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
+from oleaster.hw.accelerator.block import Block
 from oleaster.hw.accelerator.layouts import AddressWord, GemmPlan, ReadBeat
 from oleaster.hw.accelerator.queue import Queue
 from oleaster.hw.accelerator.walk import TileWalk
-from oleaster.hw.emit import Unit, place
+from oleaster.hw.emit import place
 from oleaster.models.accelerator.config import CHANNEL_SLOTS, CHUNK_SLOTS, AcceleratorConfig
 from oleaster.models.accelerator.descriptor import CHANNEL_BYTES
 
@@ -58,7 +59,7 @@ def _places(config: AcceleratorConfig) -> range:
     return range(max(config.scratchpad_beats, _channel_beats(config)))
 
 
-class Loader(Unit):
+class Loader(Block):
     """Walks through the GEMM ahead of the feeder and asks for what each step takes.
 
     A chunk is asked for when its ring has room for all of it, so beats are never held back. Bursts
@@ -99,10 +100,11 @@ class Loader(Unit):
     """
 
     def __init__(self, config: AcceleratorConfig) -> None:
-        self.config = config
         ring = range(2 * config.scratchpad_beats)
         chunks = range(2 * CHUNK_SLOTS)
         super().__init__(
+            "loader",
+            config,
             {
                 "plan": In(GemmPlan(config)),
                 "start": In(1),
@@ -128,31 +130,8 @@ class Loader(Unit):
                 "channels_beat": Out(range(_channel_beats(config))),
                 "quiet": Out(1),
                 "read_error": Out(1),
-            }
+            },
         )
-
-    @property
-    def module_name(self) -> str:
-        c = self.config
-        return (
-            f"loader_{c.rows}x{c.cols}_{c.lane_a.group}{c.lane_b.group}_d{c.data_bits}"
-            f"_a{c.address_bits}_s{c.scratchpad_beats}_o{c.outstanding}_b{c.burst_beats}"
-            f"_p{GemmPlan(c).size}"
-        )
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        c = self.config
-        return {
-            "rows": c.rows,
-            "cols": c.cols,
-            "data_bits": c.data_bits,
-            "address_bits": c.address_bits,
-            "scratchpad_beats": c.scratchpad_beats,
-            "outstanding": c.outstanding,
-            "burst_beats": c.burst_beats,
-            "plan_bits": GemmPlan(c).size,
-        }
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

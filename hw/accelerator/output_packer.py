@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
+from oleaster.hw.accelerator.block import Block
 from oleaster.hw.accelerator.layouts import WriteBeat
 from oleaster.hw.accelerator.output_steps import PackWord
-from oleaster.hw.emit import Unit
 from oleaster.models.accelerator.config import AcceleratorConfig
 
 __all__ = ["BeatPacker"]
 
 
-class BeatPacker(Unit):
+class BeatPacker(Block):
     """Puts the bytes of steps together; a beat leaves LATENCY cycles after the step that emits it.
 
     Members
@@ -33,24 +31,17 @@ class BeatPacker(Unit):
     LATENCY = 1
 
     def __init__(self, config: AcceleratorConfig) -> None:
-        self.config = config
         super().__init__(
+            "beat_packer",
+            config,
             {
                 "data": In(config.data_bits),
                 "pack": In(PackWord(config)),
                 "pack_valid": In(1),
                 "beat": Out(WriteBeat(config)),
                 "beat_valid": Out(1),
-            }
+            },
         )
-
-    @property
-    def module_name(self) -> str:
-        return f"beat_packer_{self.config.data_bits}"
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        return {"data_bits": self.config.data_bits}
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from amaranth import Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
+from oleaster.hw.accelerator.block import Block
 from oleaster.hw.accelerator.requantizer import FORMAT_SHAPE, has_format
-from oleaster.hw.emit import Unit
 from oleaster.models.accelerator.config import AcceleratorConfig
 from oleaster.models.accelerator.descriptor import MAX_SIZE, element_bits
 from oleaster.models.accelerator.requantize import OUTPUT_FORMATS
@@ -51,7 +49,7 @@ class RowWord(data.StructLayout):
         )
 
 
-class OutputRows(Unit):
+class OutputRows(Block):
     """Walks C tile by tile, those of a strip of rows from left to right, and gives a row a cycle.
 
     Members
@@ -72,8 +70,9 @@ class OutputRows(Unit):
     """
 
     def __init__(self, config: AcceleratorConfig) -> None:
-        self.config = config
         super().__init__(
+            "output_rows",
+            config,
             {
                 "start": In(1),
                 "c_format": In(FORMAT_SHAPE),
@@ -85,26 +84,8 @@ class OutputRows(Unit):
                 "c_stride": In(32),
                 "rows": Out(stream.Signature(RowWord(config))),
                 "exhausted": Out(1),
-            }
+            },
         )
-
-    @property
-    def module_name(self) -> str:
-        c = self.config
-        groups = f"{c.lane_a.group}{c.lane_b.group}"
-        return f"output_rows_{c.rows}x{c.cols}_g{groups}_d{c.data_bits}_a{c.address_bits}"
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        c = self.config
-        return {
-            "rows": c.rows,
-            "cols": c.cols,
-            "lanes_a": c.lane_a.group,
-            "lanes_b": c.lane_b.group,
-            "data_bits": c.data_bits,
-            "address_bits": c.address_bits,
-        }
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -9,13 +9,14 @@ from amaranth.lib import data, stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from oleaster.hw.accelerator.block import Block
 from oleaster.hw.accelerator.layouts import AddressWord, ChannelLayout, WriteBeat
 from oleaster.hw.accelerator.output_packer import BeatPacker
 from oleaster.hw.accelerator.output_rows import OutputRows
 from oleaster.hw.accelerator.output_steps import OutputSteps, StepWord
 from oleaster.hw.accelerator.output_writes import OutputWrites, count
 from oleaster.hw.accelerator.requantizer import FORMAT_SHAPE, Requantizer, has_format
-from oleaster.hw.emit import Unit, named, place
+from oleaster.hw.emit import named, place
 from oleaster.hw.layouts import SumsWord
 from oleaster.models.accelerator.config import CHANNEL_SLOTS, OUTPUT_SLOTS, AcceleratorConfig
 from oleaster.models.accelerator.descriptor import CHANNEL_BYTES, MAX_SIZE
@@ -27,7 +28,7 @@ _READ_CYCLES = 2
 """From a step to its sums and channel words at the requantiser: memory, then choice."""
 
 
-class OutputStage(Unit):
+class OutputStage(Block):
     """Keeps sums, requantises and encodes them, and writes C (`requantize`, `encode_output`); ours.
 
     A row of a tile goes out when it and its channel words are there, and the write queue has room
@@ -67,8 +68,9 @@ class OutputStage(Unit):
     """
 
     def __init__(self, config: AcceleratorConfig) -> None:
-        self.config = config
         super().__init__(
+            "output_stage",
+            config,
             {
                 "sums": In(stream.Signature(SumsWord(config.cols, _SUM_BITS))),
                 "start": In(1),
@@ -96,29 +98,8 @@ class OutputStage(Unit):
                 "write_error": Out(1),
                 "done": Out(1),
                 "idle": Out(1),
-            }
+            },
         )
-
-    @property
-    def module_name(self) -> str:
-        c = self.config
-        size = f"{c.rows}x{c.cols}_g{c.lane_a.group}{c.lane_b.group}"
-        bus = f"d{c.data_bits}_a{c.address_bits}_b{c.burst_beats}_o{c.outstanding}"
-        return f"output_stage_{size}_{bus}"
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        c = self.config
-        return {
-            "rows": c.rows,
-            "cols": c.cols,
-            "lanes_a": c.lane_a.group,
-            "lanes_b": c.lane_b.group,
-            "data_bits": c.data_bits,
-            "address_bits": c.address_bits,
-            "burst_beats": c.burst_beats,
-            "outstanding": c.outstanding,
-        }
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
+from oleaster.hw.accelerator.block import Block
 from oleaster.hw.accelerator.layouts import AddressWord
 from oleaster.hw.accelerator.output_rows import RowWord, bits_formats
 from oleaster.hw.accelerator.requantizer import FORMAT_SHAPE
-from oleaster.hw.emit import Unit
 from oleaster.models.accelerator.config import AcceleratorConfig
 
 __all__ = ["OutputSteps", "PackWord", "StepWord"]
@@ -50,7 +48,7 @@ class StepWord(data.StructLayout):
         )
 
 
-class OutputSteps(Unit):
+class OutputSteps(Block):
     """Takes a row, then gives a step a cycle; a row follows the one before without a gap.
 
     A row whose last bytes do not fit the beat of their step takes one step more. Bursts end with
@@ -71,8 +69,9 @@ class OutputSteps(Unit):
     """
 
     def __init__(self, config: AcceleratorConfig) -> None:
-        self.config = config
         super().__init__(
+            "output_steps",
+            config,
             {
                 "rows": In(stream.Signature(RowWord(config))),
                 "c_format": In(FORMAT_SHAPE),
@@ -81,25 +80,8 @@ class OutputSteps(Unit):
                 "tile_read": Out(1),
                 "burst": Out(AddressWord(config)),
                 "burst_valid": Out(1),
-            }
+            },
         )
-
-    @property
-    def module_name(self) -> str:
-        c = self.config
-        size = f"{c.rows}x{c.cols}_d{c.data_bits}_a{c.address_bits}"
-        return f"output_steps_{size}_b{c.burst_beats}"
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        c = self.config
-        return {
-            "rows": c.rows,
-            "cols": c.cols,
-            "data_bits": c.data_bits,
-            "address_bits": c.address_bits,
-            "burst_beats": c.burst_beats,
-        }
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from amaranth import Module, Signal, Value
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
+from oleaster.hw.accelerator.block import Block
 from oleaster.hw.accelerator.layouts import AddressWord, WriteBeat
-from oleaster.hw.accelerator.output_fifo import OutputFIFO
-from oleaster.hw.emit import Unit, place
+from oleaster.hw.accelerator.queue import Queue
+from oleaster.hw.emit import place
 from oleaster.models.accelerator.config import AcceleratorConfig
 
 __all__ = ["OutputWrites"]
 
 
-class OutputWrites(Unit):
+class OutputWrites(Block):
     """Queues bursts and beats and offers them: a burst's beats once its address was taken. Ours.
 
     Members
@@ -37,8 +36,9 @@ class OutputWrites(Unit):
     """
 
     def __init__(self, config: AcceleratorConfig) -> None:
-        self.config = config
         super().__init__(
+            "output_writes",
+            config,
             {
                 "burst": In(AddressWord(config)),
                 "burst_valid": In(1),
@@ -48,24 +48,8 @@ class OutputWrites(Unit):
                 "w": Out(stream.Signature(WriteBeat(config))),
                 "b_valid": In(1),
                 "answered": Out(1),
-            }
+            },
         )
-
-    @property
-    def module_name(self) -> str:
-        c = self.config
-        queue = f"q{c.write_queue_beats}_o{c.outstanding}"
-        return f"output_writes_d{c.data_bits}_a{c.address_bits}_{queue}"
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        c = self.config
-        return {
-            "data_bits": c.data_bits,
-            "address_bits": c.address_bits,
-            "write_queue_beats": c.write_queue_beats,
-            "outstanding": c.outstanding,
-        }
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -78,8 +62,8 @@ class OutputWrites(Unit):
         aw_taken = Signal()
         w_ends = Signal()
 
-        bursts = OutputFIFO(self.burst.shape().size, depth)
-        beats = OutputFIFO(self.beat.shape().size, depth)
+        bursts = Queue(self.burst.shape().size, depth, block_ram=True)
+        beats = Queue(self.beat.shape().size, depth, block_ram=True)
         place(m, "bursts", bursts, platform)
         place(m, "beats", beats, platform)
         m.d.comb += [

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from amaranth import Const, Module, Mux, Signal, Value
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
+from oleaster.hw.accelerator.block import Block
 from oleaster.hw.accelerator.layouts import AddressWord, DescriptorLayout, GemmPlan, ReadBeat
-from oleaster.hw.emit import Unit, place
+from oleaster.hw.emit import place
 from oleaster.models.accelerator.config import AcceleratorConfig
 from oleaster.models.accelerator.descriptor import (
     ADDRESS_BITS,
@@ -32,17 +31,7 @@ def _is_one_of(code: Value, names: tuple[str, ...]) -> Value:
     return sum((code == FORMAT_CODES[name] for name in names), start=Const(0, 1)) != 0
 
 
-def _parameters(config: AcceleratorConfig) -> dict[str, Any]:
-    return {
-        "formats_a": list(config.formats_a),
-        "formats_b": list(config.formats_b),
-        "data_bits": config.data_bits,
-        "address_bits": config.address_bits,
-        "scratchpad_beats": config.scratchpad_beats,
-    }
-
-
-class DescriptorCheck(Unit):
+class DescriptorCheck(Block):
     """What is wrong with a descriptor, if anything, and its plan; combinational.
 
     Parameters
@@ -58,26 +47,15 @@ class DescriptorCheck(Unit):
     """
 
     def __init__(self, config: AcceleratorConfig) -> None:
-        self.config = config
         super().__init__(
+            "descriptor_check",
+            config,
             {
                 "descriptor": In(DescriptorLayout()),
                 "cause": Out(CAUSE_BITS),
                 "plan": Out(GemmPlan(config)),
-            }
+            },
         )
-
-    @property
-    def module_name(self) -> str:
-        c = self.config
-        return (
-            f"descriptor_check_{c.lane_a.name}_{c.lane_b.name}_d{c.data_bits}_a{c.address_bits}"
-            f"_s{c.scratchpad_beats}"
-        )
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        return _parameters(self.config)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -159,7 +137,8 @@ class DescriptorCheck(Unit):
                 plan[f"{side}_wide"].eq(wide),
                 plan[f"{side}_spare"].eq(spare),
                 spare.eq((address[:bytes_bits] | stride[:bytes_bits]) != 0),
-                chunk.eq(((config.scratchpad_beats // 2 - spare) << bytes_bits) >> wide),
+                # Whole beats of both operands, so that every chunk of a row begins with one.
+                chunk.eq(((config.scratchpad_beats // 2 - spare) >> wide) << bytes_bits),
             ]
             chunks.append(chunk)
             with m.Switch(given[f"{side}_format"]):
@@ -175,7 +154,7 @@ def _of_two_lanes(lane: Lane) -> tuple[str, ...]:
     return tuple(n for n in lane.formats if n in wide or lane.decoders[lane.select[n]].lanes == 2)
 
 
-class Sequencer(Unit):
+class Sequencer(Block):
     """Runs one list at a time; the state of the run is its alone.
 
     Every unit that works on a descriptor is reset before it starts, so nothing is left over from a
@@ -209,8 +188,9 @@ class Sequencer(Unit):
     """
 
     def __init__(self, config: AcceleratorConfig) -> None:
-        self.config = config
         super().__init__(
+            "sequencer",
+            config,
             {
                 "doorbell": In(1),
                 "doorbell_busy": In(1),
@@ -237,20 +217,8 @@ class Sequencer(Unit):
                 "finished": In(1),
                 "array_overflow": In(1),
                 "array_illegal": In(1),
-            }
+            },
         )
-
-    @property
-    def module_name(self) -> str:
-        c = self.config
-        return (
-            f"sequencer_{c.lane_a.name}_{c.lane_b.name}_d{c.data_bits}_a{c.address_bits}"
-            f"_s{c.scratchpad_beats}"
-        )
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        return _parameters(self.config)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

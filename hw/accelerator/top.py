@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib.wiring import In, Out, connect
 
+from oleaster.hw.accelerator.block import Block
 from oleaster.hw.accelerator.control import AXI_LITE_PORTS, Control
 from oleaster.hw.accelerator.feeder import Feeder
 from oleaster.hw.accelerator.loader import Loader
@@ -15,9 +15,8 @@ from oleaster.hw.accelerator.output_stage import OutputStage
 from oleaster.hw.accelerator.scratchpad import ScratchpadLane
 from oleaster.hw.accelerator.sequencer import Sequencer
 from oleaster.hw.array import SystolicArray
-from oleaster.hw.emit import Unit, place
+from oleaster.hw.emit import place
 from oleaster.models.accelerator.config import AcceleratorConfig
-from oleaster.models.lane import lanes_name
 
 __all__ = ["OliveAccelerator", "axi_ports"]
 
@@ -64,7 +63,7 @@ def axi_ports(config: AcceleratorConfig) -> dict[str, Any]:
     }
 
 
-class OliveAccelerator(Unit):
+class OliveAccelerator(Block):
     """A systolic array that runs a linked list of GEMM descriptors (DESIGN section 3; ours).
 
     The data sheet, docs/accelerator.md, gives registers, descriptors and timing.
@@ -86,36 +85,16 @@ class OliveAccelerator(Unit):
     """
 
     def __init__(self, config: AcceleratorConfig) -> None:
-        self.config = config
         super().__init__(
+            "olive_accelerator",
+            config,
             {
                 **AXI_LITE_PORTS,
                 **axi_ports(config),
                 "interrupt": Out(1),
                 "busy": Out(1),
-            }
+            },
         )
-
-    @property
-    def module_name(self) -> str:
-        c = self.config
-        lanes = lanes_name(c.lane_a, c.lane_b)
-        name = f"olive_accelerator_{c.rows}x{c.cols}_{lanes}_d{c.data_bits}"
-        default = AcceleratorConfig()
-        for letter, field in (
-            ("a", "address_bits"),
-            ("s", "scratchpad_beats"),
-            ("o", "outstanding"),
-            ("b", "burst_beats"),
-        ):
-            if getattr(c, field) != getattr(default, field):
-                name += f"_{letter}{getattr(c, field)}"
-        return name
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        given = asdict(self.config)
-        return {key: list(v) if isinstance(v, tuple) else v for key, v in given.items()}
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from amaranth import Module, Mux, Signal, Value
 from amaranth.lib.wiring import In, Out
 
+from oleaster.hw.accelerator.block import Block
 from oleaster.hw.accelerator.layouts import GemmPlan
-from oleaster.hw.emit import Unit
 from oleaster.models.accelerator.config import AcceleratorConfig
 
 __all__ = ["TileWalk"]
 
 
-class TileWalk(Unit):
+class TileWalk(Block):
     """One step is one chunk of one tile: for each tile of A, for each of B, for each chunk.
 
     Loader and feeder have one each and so need not tell each other what comes next. A chunk that
@@ -48,9 +46,10 @@ class TileWalk(Unit):
     """
 
     def __init__(self, config: AcceleratorConfig) -> None:
-        self.config = config
         beats = range(config.scratchpad_beats // 2 + 1)
         super().__init__(
+            "tile_walk",
+            config,
             {
                 "plan": In(GemmPlan(config)),
                 "start": In(1),
@@ -74,27 +73,8 @@ class TileWalk(Unit):
                         "drops_b",
                     )
                 },
-            }
+            },
         )
-
-    @property
-    def module_name(self) -> str:
-        c = self.config
-        return (
-            f"tile_walk_{c.rows}x{c.cols}_{c.lane_a.group}{c.lane_b.group}"
-            f"_d{c.data_bits}_s{c.scratchpad_beats}_p{GemmPlan(c).size}"
-        )
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        c = self.config
-        return {
-            "rows": c.rows,
-            "cols": c.cols,
-            "data_bits": c.data_bits,
-            "scratchpad_beats": c.scratchpad_beats,
-            "plan_bits": GemmPlan(c).size,
-        }
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from oleaster.models.accelerator.descriptor import DESCRIPTOR_BYTES, FORMAT_CODES, element_bits
 from oleaster.models.formats import get_format
-from oleaster.models.lane import FORMAT_SETS, Lane
+from oleaster.models.lane import FORMAT_SETS, Lane, lanes_name
 
 __all__ = ["CHANNEL_SLOTS", "CHUNK_SLOTS", "OUTPUT_SLOTS", "AcceleratorConfig", "word_bytes"]
 
@@ -71,6 +71,21 @@ class AcceleratorConfig:
             _between(name, value, step, 256)
             if value % step:
                 raise ValueError(f"{name} is {value}; it must be a multiple of {step}")
+
+    @property
+    def name(self) -> str:
+        """For module names: equal for equal parameters only, and short for the usual ones."""
+        name = f"{self.rows}x{self.cols}_{lanes_name(self.lane_a, self.lane_b)}_d{self.data_bits}"
+        for letter, field in (
+            ("a", "address_bits"),
+            ("s", "scratchpad_beats"),
+            ("o", "outstanding"),
+            ("b", "burst_beats"),
+        ):
+            # A default is the class's attribute.
+            if getattr(self, field) != getattr(AcceleratorConfig, field):
+                name += f"_{letter}{getattr(self, field)}"
+        return name
 
     @property
     def lane_a(self) -> Lane:

@@ -70,12 +70,12 @@ class Plan:
 
     @cached_property
     def chunk_words(self) -> int:
-        """Operand words that fit half a lane's scratchpad, for both operands."""
+        """Operand words that fit half a lane's scratchpad, whole beats of both operands."""
         half, size = self.config.scratchpad_beats // 2, self.config.beat_bytes
         d = self.descriptor
         return min(
-            (half - self.a_spare) * size // word_bytes(d.a_format),
-            (half - self.b_spare) * size // word_bytes(d.b_format),
+            (half - self.a_spare) // word_bytes(d.a_format) * size,
+            (half - self.b_spare) // word_bytes(d.b_format) * size,
         )
 
     def a_beats(self, words: int) -> int:
