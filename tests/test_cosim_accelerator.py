@@ -5,12 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from oleaster.designs import design_files
 from oleaster.hw.accelerator.top import OliveAccelerator
 from oleaster.hw.emit import write_design
 from oleaster.models.accelerator.config import AcceleratorConfig
 from oleaster.models.accelerator.descriptor import Descriptor
 from oleaster.models.accelerator.execute import run_list
 from oleaster.models.accelerator.registers import Cause, ControlBit, Status, register_offset
+from oleaster.models.accelerator.requantize import ChannelWords
+from oleaster.models.quantize import quantize
 from oleaster.sim.accelerator.device import CycleDevice
 from oleaster.sim.accelerator.memory import MemoryTiming
 from oleaster.sim.accelerator.model import list_timing
@@ -243,3 +246,31 @@ def test_the_driver_sees_no_difference(device, config):
 def test_bench(config, design, tmp_path):
     result = run_bench("accelerator", *design, folder=tmp_path)
     assert (result.passed, result.failed) == (10, 0), result.log.read_text()[-3000:]
+
+
+@pytest.mark.parametrize(("operands", "c"), [("ovp4-flint", "int32"), ("ovp8", "ovp8")])
+def test_the_default_design_is_as_busy_as_the_model_says(operands, c):
+    """256 x 256 x 256 on 16 x 16 PEs, 128 bits, 100 cycles of latency."""
+    config, timing = AcceleratorConfig(), MemoryTiming(100)
+    rng = np.random.default_rng(1)
+    a, b = (quantize(rng.standard_t(4, (256, 256)), operands, scale=0.5) for _ in range(2))
+    words = ChannelWords(*(np.full(256, value) for value in (7, 40_000, 22)))
+    channels = {} if c == "int32" else {"channels": words}
+    results = []
+    for device in (
+        CycleDevice(config, timing, MEMORY_BYTES),
+        RtlDevice(build_accelerator(*design_files("accelerator")), timing, MEMORY_BYTES),
+    ):
+        driver = Driver(device)
+        descriptor = driver.gemm(a, b, c, **channels)
+        if isinstance(device, RtlDevice):
+            device.record()
+        results.append((driver.run([descriptor]), driver.download_c(descriptor)))
+    model, rtl = results
+    assert rtl[0] == model[0]
+    np.testing.assert_array_equal(rtl[1], model[1])
+    assert 2 * rtl[0].words / rtl[0].cycles > 0.95
+    expected = list_timing([(64, descriptor)], config, timing, trace=True)
+    found = {name: cycles.tolist() for name, cycles in device.trace().items()}
+    assert found == expected.handshakes
+    device.close()
