@@ -17,7 +17,7 @@ from oleaster.hw.encoder import OVPEncoder
 from oleaster.hw.pe import PE
 from oleaster.hw.tensor_core import TensorCore
 from oleaster.hw.weight_stationary import WeightStationaryArray
-from oleaster.models.accelerator.config import AcceleratorConfig
+from oleaster.models.accelerator.config import DATA_BITS, AcceleratorConfig
 from oleaster.models.gemm import MAX_ACC_BITS
 from oleaster.models.lane import Lane
 
@@ -75,9 +75,6 @@ _ARITHMETIC: dict[str, Parameter | Formats] = {
         32, 2, MAX_ACC_BITS, "width of the accumulators; must hold the largest product"
     ),
 }
-
-
-_BUS_WIDTHS = (64, 128, 256, 512)
 
 
 def _accelerator(formats_a: str, formats_b: str, **parameters: Any) -> Unit:
@@ -157,7 +154,7 @@ UNITS: dict[str, UnitSpec] = {
             "cols": Parameter(16, 4, _LARGEST_SIDE, "columns of PEs, a multiple of 4 or more"),
             "formats_a": _formats("A"),
             "formats_b": _formats("B"),
-            "data_bits": Parameter(128, 64, 512, "width of the AXI data bus", _BUS_WIDTHS),
+            "data_bits": Parameter(128, 64, 512, "width of the AXI data bus", DATA_BITS),
             "address_bits": Parameter(40, 32, 48, "width of an AXI address"),
             "scratchpad_beats": Parameter(
                 128, 8, 1 << 16, "beats that each lane's scratchpad holds, a power of two"

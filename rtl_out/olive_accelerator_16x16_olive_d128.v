@@ -993,130 +993,101 @@ module descriptor_check_16x16_olive_d128(cause, plan, descriptor);
   wire [1:0] _003_;
   wire _004_;
   wire [2:0] _005_;
-  wire [3:0] _006_;
-  wire [7:0] _007_;
+  wire _006_;
+  wire [3:0] _007_;
   wire _008_;
-  wire [1:0] _009_;
+  wire [4:0] _009_;
   wire _010_;
-  wire _011_;
-  wire [2:0] _012_;
-  wire _013_;
-  wire [7:0] _014_;
+  wire [1:0] _011_;
+  wire [5:0] _012_;
+  wire [6:0] _013_;
+  wire _014_;
   wire _015_;
-  wire [1:0] _016_;
+  wire _016_;
   wire _017_;
-  wire [2:0] _018_;
-  wire [3:0] _019_;
-  wire [1:0] _020_;
-  wire [7:0] _021_;
+  wire _018_;
+  wire _019_;
+  wire _020_;
+  wire _021_;
   wire _022_;
-  wire [1:0] _023_;
+  wire _023_;
   wire _024_;
-  wire [2:0] _025_;
+  wire _025_;
   wire _026_;
-  wire [7:0] _027_;
+  wire _027_;
   wire _028_;
   wire _029_;
-  wire [2:0] _030_;
+  wire _030_;
   wire _031_;
-  wire [3:0] _032_;
-  wire _033_;
-  wire [4:0] _034_;
+  wire _032_;
+  wire [2:0] _033_;
+  wire _034_;
   wire _035_;
-  wire [1:0] _036_;
-  wire [5:0] _037_;
-  wire [6:0] _038_;
+  wire _036_;
+  wire _037_;
+  wire _038_;
   wire _039_;
-  wire [1:0] _040_;
+  wire _040_;
   wire _041_;
-  wire [2:0] _042_;
+  wire _042_;
   wire _043_;
-  wire [3:0] _044_;
-  wire _045_;
-  wire [4:0] _046_;
-  wire _047_;
+  wire _044_;
+  wire [32:0] _045_;
+  wire [32:0] _046_;
+  wire [32:0] _047_;
   wire _048_;
-  wire [5:0] _049_;
+  wire _049_;
   wire _050_;
-  wire [6:0] _051_;
-  wire _052_;
+  wire _051_;
+  wire [3:0] _052_;
   wire _053_;
-  wire [1:0] _054_;
-  wire _055_;
-  wire [2:0] _056_;
+  wire _054_;
+  wire [1:0] _055_;
+  wire _056_;
   wire _057_;
-  wire [2:0] _058_;
-  wire [3:0] _059_;
+  wire _058_;
+  wire [2:0] _059_;
   wire _060_;
-  wire [4:0] _061_;
+  wire _061_;
   wire _062_;
-  wire [5:0] _063_;
-  wire _064_;
-  wire [6:0] _065_;
+  wire _063_;
+  wire [3:0] _064_;
+  wire _065_;
   wire _066_;
   wire _067_;
   wire _068_;
   wire _069_;
-  wire [1:0] _070_;
+  wire [32:0] _070_;
   wire _071_;
-  wire [2:0] _072_;
+  wire [4:0] _072_;
   wire _073_;
   wire [3:0] _074_;
-  wire _075_;
-  wire [4:0] _076_;
+  wire [7:0] _075_;
+  wire _076_;
   wire _077_;
-  wire [5:0] _078_;
-  wire _079_;
-  wire [3:0] _080_;
-  wire [6:0] _081_;
+  wire _078_;
+  wire [7:0] _079_;
+  wire _080_;
+  wire _081_;
   wire _082_;
-  wire [7:0] _083_;
-  wire _084_;
+  wire [3:0] _083_;
+  wire [7:0] _084_;
   wire _085_;
   wire _086_;
   wire _087_;
-  wire [1:0] _088_;
+  wire [7:0] _088_;
   wire _089_;
   wire _090_;
-  wire [2:0] _091_;
+  wire _091_;
   wire _092_;
-  wire [32:0] _093_;
-  wire [32:0] _094_;
-  wire [32:0] _095_;
+  wire _093_;
+  wire _094_;
+  wire _095_;
   wire _096_;
   wire _097_;
-  wire _098_;
-  wire [4:0] _099_;
-  wire _100_;
-  wire _101_;
-  wire _102_;
-  wire [1:0] _103_;
-  wire _104_;
-  wire _105_;
-  wire _106_;
-  wire [2:0] _107_;
-  wire _108_;
-  wire _109_;
-  wire _110_;
-  wire _111_;
-  wire [3:0] _112_;
-  wire _113_;
-  wire _114_;
-  wire _115_;
-  wire _116_;
-  wire _117_;
-  wire [32:0] _118_;
-  wire _119_;
-  wire _120_;
-  wire _121_;
-  wire _122_;
-  wire _123_;
-  wire _124_;
-  wire _125_;
-  wire _126_;
-  wire [3:0] _127_;
-  wire [3:0] _128_;
-  wire [3:0] _129_;
+  wire [3:0] _098_;
+  wire [3:0] _099_;
+  wire [3:0] _100_;
   wire [10:0] a_chunk;
   wire a_spare;
   wire [10:0] b_chunk;
@@ -1134,189 +1105,160 @@ module descriptor_check_16x16_olive_d128(cause, plan, descriptor);
   wire unaligned;
   wire wrong_size;
   assign _000_ = | descriptor[63:48];
-  assign _036_ = 1'h0 + _000_;
-  assign _047_ = | descriptor[127:120];
-  assign _058_ = _036_ + _047_;
-  assign _069_ = | descriptor[191:184];
-  assign _080_ = _058_ + _069_;
-  assign _090_ = | descriptor[255:248];
-  assign _099_ = _080_ + _090_;
-  assign _110_ = | descriptor[319:305];
-  assign _001_ = _099_ + _110_;
-  assign _011_ = | descriptor[47:40];
-  assign _020_ = 1'h0 + _011_;
-  assign _029_ = | descriptor[111:104];
-  assign _030_ = _020_ + _029_;
-  assign _031_ = | descriptor[175:168];
-  assign _032_ = _030_ + _031_;
-  assign _033_ = | descriptor[239:232];
-  assign _034_ = _032_ + _033_;
-  assign _035_ = | descriptor[303:296];
-  assign _037_ = _034_ + _035_;
-  assign _038_ = _001_ + _037_;
-  assign reserved = | _038_;
-  assign _039_ = descriptor[119:112] == 1'h1;
-  assign _040_ = 1'h0 + _039_;
-  assign _041_ = descriptor[119:112] == 2'h2;
-  assign _042_ = _040_ + _041_;
-  assign _043_ = descriptor[119:112] == 2'h3;
-  assign _044_ = _042_ + _043_;
-  assign _045_ = descriptor[119:112] == 3'h4;
-  assign _046_ = _044_ + _045_;
-  assign _048_ = descriptor[119:112] == 3'h5;
-  assign _049_ = _046_ + _048_;
-  assign _050_ = descriptor[119:112] == 3'h6;
-  assign _051_ = _049_ + _050_;
-  assign _052_ = | _051_;
-  assign _053_ = descriptor[183:176] == 1'h1;
-  assign _054_ = 1'h0 + _053_;
-  assign _055_ = descriptor[183:176] == 2'h2;
-  assign _056_ = _054_ + _055_;
-  assign _057_ = descriptor[183:176] == 2'h3;
-  assign _059_ = _056_ + _057_;
-  assign _060_ = descriptor[183:176] == 3'h4;
-  assign _061_ = _059_ + _060_;
-  assign _062_ = descriptor[183:176] == 3'h5;
-  assign _063_ = _061_ + _062_;
-  assign _064_ = descriptor[183:176] == 3'h6;
-  assign _065_ = _063_ + _064_;
-  assign _066_ = | _065_;
-  assign _067_ = _052_ & _066_;
-  assign _068_ = ! descriptor[247:240];
-  assign _070_ = 1'h0 + _068_;
-  assign _071_ = descriptor[247:240] == 1'h1;
-  assign _072_ = _070_ + _071_;
-  assign _073_ = descriptor[247:240] == 2'h2;
-  assign _074_ = _072_ + _073_;
-  assign _075_ = descriptor[247:240] == 2'h3;
-  assign _076_ = _074_ + _075_;
-  assign _077_ = descriptor[247:240] == 3'h4;
-  assign _078_ = _076_ + _077_;
-  assign _079_ = descriptor[247:240] == 3'h5;
-  assign _081_ = _078_ + _079_;
-  assign _082_ = descriptor[247:240] == 3'h6;
-  assign _083_ = _081_ + _082_;
-  assign _084_ = | _083_;
-  assign _085_ = _067_ & _084_;
-  assign _086_ = ! descriptor[247:240];
-  assign _087_ = descriptor[247:240] == 3'h5;
-  assign _088_ = 1'h0 + _087_;
-  assign _089_ = descriptor[247:240] == 3'h6;
-  assign _091_ = _088_ + _089_;
-  assign _092_ = | _091_;
-  assign _093_ = descriptor[415:384] + descriptor[384];
-  assign _094_ = descriptor[415:384] + descriptor[384];
-  assign _095_ = _092_ ? _093_ : { 1'h0, _094_[32:1] };
-  assign row[34:0] = _086_ ? { 1'h0, descriptor[415:384], 2'h0 } : { 2'h0, _095_ };
-  assign _096_ = descriptor[351:320] > 1'h1;
-  assign _097_ = descriptor[511:480] < row[34:0];
-  assign _098_ = _096_ & _097_;
-  assign _100_ = ! descriptor[351:320];
-  assign _101_ = | descriptor[351:344];
-  assign _102_ = _100_ | _101_;
-  assign _103_ = _098_ + _102_;
-  assign _104_ = ! descriptor[383:352];
-  assign _105_ = | descriptor[383:376];
-  assign _106_ = _104_ | _105_;
-  assign _107_ = _103_ + _106_;
-  assign _108_ = ! descriptor[415:384];
-  assign _109_ = | descriptor[415:408];
-  assign _111_ = _108_ | _109_;
-  assign _112_ = _107_ + _111_;
-  assign wrong_size = | _112_;
-  assign _113_ = ! descriptor[247:240];
-  assign _114_ = | descriptor[193:192];
-  assign _115_ = | descriptor[481:480];
-  assign _116_ = _114_ | _115_;
-  assign _117_ = | descriptor[259:256];
-  assign unaligned = _113_ ? _116_ : _117_;
-  assign { _118_[32:25], plan[47:24], _118_[0] } = descriptor[383:352] + 1'h1;
-  assign \plan.raw  = ! descriptor[247:240];
-  assign _002_ = descriptor[119:112] == 3'h5;
+  assign _011_ = 1'h0 + _000_;
+  assign _022_ = | descriptor[127:120];
+  assign _033_ = _011_ + _022_;
+  assign _043_ = | descriptor[191:184];
+  assign _052_ = _033_ + _043_;
+  assign _063_ = | descriptor[255:248];
+  assign _072_ = _052_ + _063_;
+  assign _081_ = | descriptor[319:305];
+  assign _001_ = _072_ + _081_;
+  assign _002_ = | descriptor[47:40];
   assign _003_ = 1'h0 + _002_;
-  assign _004_ = descriptor[119:112] == 3'h6;
+  assign _004_ = | descriptor[111:104];
   assign _005_ = _003_ + _004_;
-  assign \plan.a_wide  = | _005_;
-  assign _006_ = descriptor[67:64] | descriptor[419:416];
-  assign a_spare = | _006_;
-  assign _007_ = 7'h40 - a_spare;
-  assign _008_ = descriptor[119:112] == 3'h5;
-  assign _009_ = 1'h0 + _008_;
-  assign _010_ = descriptor[119:112] == 3'h6;
+  assign _006_ = | descriptor[175:168];
+  assign _007_ = _005_ + _006_;
+  assign _008_ = | descriptor[239:232];
+  assign _009_ = _007_ + _008_;
+  assign _010_ = | descriptor[303:296];
   assign _012_ = _009_ + _010_;
-  assign _013_ = | _012_;
-  assign { _014_[7], a_chunk[10:4] } = $signed(_007_) >>> _013_;
-  assign _015_ = descriptor[183:176] == 3'h5;
-  assign _016_ = 1'h0 + _015_;
-  assign _017_ = descriptor[183:176] == 3'h6;
-  assign _018_ = _016_ + _017_;
-  assign \plan.b_wide  = | _018_;
-  assign _019_ = descriptor[131:128] | descriptor[451:448];
-  assign b_spare = | _019_;
-  assign _021_ = 7'h40 - b_spare;
-  assign _022_ = descriptor[183:176] == 3'h5;
-  assign _023_ = 1'h0 + _022_;
-  assign _024_ = descriptor[183:176] == 3'h6;
-  assign _025_ = _023_ + _024_;
-  assign _026_ = | _025_;
-  assign { _027_[7], b_chunk[10:4] } = $signed(_021_) >>> _026_;
-  assign _028_ = { a_chunk[10:4], 4'h0 } < { b_chunk[10:4], 4'h0 };
-  assign plan[82:72] = _028_ ? { a_chunk[10:4], 4'h0 } : { b_chunk[10:4], 4'h0 };
-  function [1:0] _259_;
+  assign _013_ = _001_ + _012_;
+  assign reserved = | _013_;
+  assign _014_ = descriptor[119:112] == 1'h1;
+  assign _015_ = descriptor[119:112] == 2'h2;
+  assign _016_ = descriptor[119:112] == 2'h3;
+  assign _017_ = descriptor[119:112] == 3'h4;
+  assign _018_ = descriptor[119:112] == 3'h5;
+  assign _019_ = descriptor[119:112] == 3'h6;
+  assign _020_ = | { _019_, _018_, _017_, _016_, _015_, _014_ };
+  assign _021_ = descriptor[183:176] == 1'h1;
+  assign _023_ = descriptor[183:176] == 2'h2;
+  assign _024_ = descriptor[183:176] == 2'h3;
+  assign _025_ = descriptor[183:176] == 3'h4;
+  assign _026_ = descriptor[183:176] == 3'h5;
+  assign _027_ = descriptor[183:176] == 3'h6;
+  assign _028_ = | { _027_, _026_, _025_, _024_, _023_, _021_ };
+  assign _029_ = _020_ & _028_;
+  assign _030_ = ! descriptor[247:240];
+  assign _031_ = descriptor[247:240] == 1'h1;
+  assign _032_ = descriptor[247:240] == 2'h2;
+  assign _034_ = descriptor[247:240] == 2'h3;
+  assign _035_ = descriptor[247:240] == 3'h4;
+  assign _036_ = descriptor[247:240] == 3'h5;
+  assign _037_ = descriptor[247:240] == 3'h6;
+  assign _038_ = | { _037_, _036_, _035_, _034_, _032_, _031_, _030_ };
+  assign _039_ = _029_ & _038_;
+  assign _040_ = ! descriptor[247:240];
+  assign _041_ = descriptor[247:240] == 3'h5;
+  assign _042_ = descriptor[247:240] == 3'h6;
+  assign _044_ = | { _042_, _041_ };
+  assign _045_ = descriptor[415:384] + descriptor[384];
+  assign _046_ = descriptor[415:384] + descriptor[384];
+  assign _047_ = _044_ ? _045_ : { 1'h0, _046_[32:1] };
+  assign row[34:0] = _040_ ? { 1'h0, descriptor[415:384], 2'h0 } : { 2'h0, _047_ };
+  assign _048_ = descriptor[351:320] > 1'h1;
+  assign _049_ = descriptor[511:480] < row[34:0];
+  assign _050_ = _048_ & _049_;
+  assign _051_ = ! descriptor[351:320];
+  assign _053_ = | descriptor[351:344];
+  assign _054_ = _051_ | _053_;
+  assign _055_ = _050_ + _054_;
+  assign _056_ = ! descriptor[383:352];
+  assign _057_ = | descriptor[383:376];
+  assign _058_ = _056_ | _057_;
+  assign _059_ = _055_ + _058_;
+  assign _060_ = ! descriptor[415:384];
+  assign _061_ = | descriptor[415:408];
+  assign _062_ = _060_ | _061_;
+  assign _064_ = _059_ + _062_;
+  assign wrong_size = | _064_;
+  assign _065_ = ! descriptor[247:240];
+  assign _066_ = | descriptor[193:192];
+  assign _067_ = | descriptor[481:480];
+  assign _068_ = _066_ | _067_;
+  assign _069_ = | descriptor[259:256];
+  assign unaligned = _065_ ? _068_ : _069_;
+  assign { _070_[32:25], plan[47:24], _070_[0] } = descriptor[383:352] + 1'h1;
+  assign \plan.raw  = ! descriptor[247:240];
+  assign _071_ = descriptor[119:112] == 3'h5;
+  assign _073_ = descriptor[119:112] == 3'h6;
+  assign \plan.a_wide  = | { _073_, _071_ };
+  assign _074_ = descriptor[67:64] | descriptor[419:416];
+  assign a_spare = | _074_;
+  assign _075_ = 7'h40 - a_spare;
+  assign _076_ = descriptor[119:112] == 3'h5;
+  assign _077_ = descriptor[119:112] == 3'h6;
+  assign _078_ = | { _077_, _076_ };
+  assign { _079_[7], a_chunk[10:4] } = $signed(_075_) >>> _078_;
+  assign _080_ = descriptor[183:176] == 3'h5;
+  assign _082_ = descriptor[183:176] == 3'h6;
+  assign \plan.b_wide  = | { _082_, _080_ };
+  assign _083_ = descriptor[131:128] | descriptor[451:448];
+  assign b_spare = | _083_;
+  assign _084_ = 7'h40 - b_spare;
+  assign _085_ = descriptor[183:176] == 3'h5;
+  assign _086_ = descriptor[183:176] == 3'h6;
+  assign _087_ = | { _086_, _085_ };
+  assign { _088_[7], b_chunk[10:4] } = $signed(_084_) >>> _087_;
+  assign _089_ = { a_chunk[10:4], 4'h0 } < { b_chunk[10:4], 4'h0 };
+  assign plan[82:72] = _089_ ? { a_chunk[10:4], 4'h0 } : { b_chunk[10:4], 4'h0 };
+  function [1:0] _201_;
     input [1:0] a;
     input [7:0] b;
     input [3:0] s;
     case (s)
       4'b0001:
-        _259_ = b[1:0];
+        _201_ = b[1:0];
       4'b0010:
-        _259_ = b[3:2];
+        _201_ = b[3:2];
       4'b0100:
-        _259_ = b[5:4];
+        _201_ = b[5:4];
       4'b1000:
-        _259_ = b[7:6];
+        _201_ = b[7:6];
       4'b0000:
-        _259_ = a;
+        _201_ = a;
       default:
-        _259_ = 2'bx;
+        _201_ = 2'bx;
     endcase
   endfunction
-  assign \plan.b_select  = _259_(2'h0, 8'h5a, { _122_, _121_, _120_, _119_ });
-  assign _119_ = descriptor[183:176] == 8'h06;
-  assign _120_ = descriptor[183:176] == 8'h05;
-  assign _121_ = descriptor[183:176] == 8'h04;
-  assign _122_ = descriptor[183:176] == 8'h02;
-  function [1:0] _264_;
+  assign \plan.b_select  = _201_(2'h0, 8'h5a, { _093_, _092_, _091_, _090_ });
+  assign _090_ = descriptor[183:176] == 8'h06;
+  assign _091_ = descriptor[183:176] == 8'h05;
+  assign _092_ = descriptor[183:176] == 8'h04;
+  assign _093_ = descriptor[183:176] == 8'h02;
+  function [1:0] _206_;
     input [1:0] a;
     input [7:0] b;
     input [3:0] s;
     case (s)
       4'b0001:
-        _264_ = b[1:0];
+        _206_ = b[1:0];
       4'b0010:
-        _264_ = b[3:2];
+        _206_ = b[3:2];
       4'b0100:
-        _264_ = b[5:4];
+        _206_ = b[5:4];
       4'b1000:
-        _264_ = b[7:6];
+        _206_ = b[7:6];
       4'b0000:
-        _264_ = a;
+        _206_ = a;
       default:
-        _264_ = 2'bx;
+        _206_ = 2'bx;
     endcase
   endfunction
-  assign \plan.a_select  = _264_(2'h0, 8'h5a, { _126_, _125_, _124_, _123_ });
-  assign _123_ = descriptor[119:112] == 8'h06;
-  assign _124_ = descriptor[119:112] == 8'h05;
-  assign _125_ = descriptor[119:112] == 8'h04;
-  assign _126_ = descriptor[119:112] == 8'h02;
-  assign _127_ = unaligned ? 4'h5 : 4'h0;
-  assign _128_ = wrong_size ? 4'h3 : _127_;
-  assign _129_ = _085_ ? _128_ : 4'h4;
-  assign cause = reserved ? 4'h6 : _129_;
-  assign _014_[6:0] = a_chunk[10:4];
-  assign _027_[6:0] = b_chunk[10:4];
-  assign _118_[24:1] = plan[47:24];
+  assign \plan.a_select  = _206_(2'h0, 8'h5a, { _097_, _096_, _095_, _094_ });
+  assign _094_ = descriptor[119:112] == 8'h06;
+  assign _095_ = descriptor[119:112] == 8'h05;
+  assign _096_ = descriptor[119:112] == 8'h04;
+  assign _097_ = descriptor[119:112] == 8'h02;
+  assign _098_ = unaligned ? 4'h5 : 4'h0;
+  assign _099_ = wrong_size ? 4'h3 : _098_;
+  assign _100_ = _039_ ? _099_ : 4'h4;
+  assign cause = reserved ? 4'h6 : _100_;
+  assign _070_[24:1] = plan[47:24];
+  assign _079_[6:0] = a_chunk[10:4];
+  assign _088_[6:0] = b_chunk[10:4];
   assign a_chunk[3:0] = 4'h0;
   assign b_chunk[3:0] = 4'h0;
   assign { plan[369:83], plan[71:48], plan[23:0] } = { descriptor[295:256], descriptor[304], \plan.raw , descriptor[247:240], descriptor[511:480], descriptor[231:192], b_spare, \plan.b_wide , \plan.b_select , descriptor[479:448], descriptor[167:128], a_spare, \plan.a_wide , \plan.a_select , descriptor[447:416], descriptor[103:64], 13'h0, descriptor[407:384], descriptor[343:320] };
@@ -2301,170 +2243,170 @@ endmodule
 module loader_16x16_olive_d128(start, abort, ar_ready, beat_valid, beat, tail_a, tail_b, left_a, left_b, channels_freed, clk, rst, ar_payload, ar_valid, arrived_a, arrived_b, write_a, write_b, write_beat, write_slot, write_offset
 , channels_write, channels_ready, channels_slot, channels_beat, quiet, read_error, plan);
   wire [7:0] _0000_;
-  wire [26:0] _0001_;
-  wire [40:0] _0002_;
-  wire [7:0] _0003_;
-  wire [27:0] _0004_;
-  wire [8:0] _0005_;
-  wire [4:0] _0006_;
-  wire _0007_;
-  wire _0008_;
+  wire _0001_;
+  wire [25:0] _0002_;
+  wire [26:0] _0003_;
+  wire [40:0] _0004_;
+  wire [7:0] _0005_;
+  wire [27:0] _0006_;
+  wire [8:0] _0007_;
+  wire [4:0] _0008_;
   wire _0009_;
   wire _0010_;
-  wire [32:0] _0011_;
-  wire [8:0] _0012_;
+  wire _0011_;
+  wire _0012_;
   wire _0013_;
-  wire _0014_;
+  wire [8:0] _0014_;
   wire _0015_;
-  wire [24:0] _0016_;
-  wire [40:0] _0017_;
-  wire [40:0] _0018_;
+  wire _0016_;
+  wire _0017_;
+  wire [24:0] _0018_;
   wire [40:0] _0019_;
-  wire [24:0] _0020_;
-  wire [15:0] _0021_;
-  wire [25:0] _0022_;
-  wire [26:0] _0023_;
-  wire [40:0] _0024_;
-  wire [24:0] _0025_;
-  wire [25:0] _0026_;
-  wire [26:0] _0027_;
-  wire [40:0] _0028_;
-  wire [7:0] _0029_;
-  wire _0030_;
-  wire _0031_;
-  wire [40:0] _0032_;
-  wire [24:0] _0033_;
-  wire [25:0] _0034_;
-  wire [26:0] _0035_;
-  wire [40:0] _0036_;
-  wire [7:0] _0037_;
-  wire [27:0] _0038_;
-  wire [8:0] _0039_;
-  wire _0040_;
-  wire [4:0] _0041_;
-  wire _0042_;
+  wire [40:0] _0020_;
+  wire [40:0] _0021_;
+  wire [24:0] _0022_;
+  wire [25:0] _0023_;
+  wire [26:0] _0024_;
+  wire [40:0] _0025_;
+  wire [24:0] _0026_;
+  wire [25:0] _0027_;
+  wire [26:0] _0028_;
+  wire [32:0] _0029_;
+  wire [40:0] _0030_;
+  wire [7:0] _0031_;
+  wire _0032_;
+  wire [40:0] _0033_;
+  wire [24:0] _0034_;
+  wire [25:0] _0035_;
+  wire [26:0] _0036_;
+  wire [40:0] _0037_;
+  wire [7:0] _0038_;
+  wire [15:0] _0039_;
+  wire [27:0] _0040_;
+  wire [8:0] _0041_;
+  wire [4:0] _0042_;
   wire _0043_;
   wire _0044_;
   wire _0045_;
   wire _0046_;
   wire _0047_;
   wire _0048_;
-  wire [24:0] _0049_;
-  wire [4:0] _0050_;
-  wire [26:0] _0051_;
-  wire [24:0] _0052_;
-  wire [26:0] _0053_;
-  wire [4:0] _0054_;
-  wire [8:0] _0055_;
-  wire [40:0] _0056_;
-  wire [8:0] _0057_;
+  wire _0049_;
+  wire _0050_;
+  wire [24:0] _0051_;
+  wire [26:0] _0052_;
+  wire [24:0] _0053_;
+  wire [26:0] _0054_;
+  wire [4:0] _0055_;
+  wire [8:0] _0056_;
+  wire [40:0] _0057_;
   wire [8:0] _0058_;
-  wire [9:0] _0059_;
-  wire [10:0] _0060_;
-  wire [40:0] _0061_;
-  wire [8:0] _0062_;
-  wire [9:0] _0063_;
-  wire [10:0] _0064_;
-  wire [7:0] _0065_;
-  wire _0066_;
-  wire [8:0] _0067_;
-  wire [9:0] _0068_;
-  wire [10:0] _0069_;
-  wire _0070_;
-  wire [7:0] _0071_;
-  wire [11:0] _0072_;
-  wire [3:0] _0073_;
-  wire _0074_;
+  wire [8:0] _0059_;
+  wire _0060_;
+  wire [9:0] _0061_;
+  wire [10:0] _0062_;
+  wire [8:0] _0063_;
+  wire [9:0] _0064_;
+  wire [10:0] _0065_;
+  wire [7:0] _0066_;
+  wire _0067_;
+  wire [8:0] _0068_;
+  wire [4:0] _0069_;
+  wire [9:0] _0070_;
+  wire [10:0] _0071_;
+  wire [7:0] _0072_;
+  wire [11:0] _0073_;
+  wire [3:0] _0074_;
   wire _0075_;
   wire _0076_;
-  wire [24:0] _0077_;
-  wire [26:0] _0078_;
-  wire _0079_;
-  wire [24:0] _0080_;
-  wire [26:0] _0081_;
-  wire [4:0] _0082_;
-  wire [8:0] _0083_;
-  wire [40:0] _0084_;
-  wire _0085_;
-  wire [4:0] _0086_;
+  wire _0077_;
+  wire [40:0] _0078_;
+  wire [24:0] _0079_;
+  wire [26:0] _0080_;
+  wire [24:0] _0081_;
+  wire [26:0] _0082_;
+  wire [4:0] _0083_;
+  wire [8:0] _0084_;
+  wire [40:0] _0085_;
+  wire _0086_;
   wire [4:0] _0087_;
-  wire [5:0] _0088_;
+  wire [4:0] _0088_;
   wire _0089_;
-  wire _0090_;
+  wire [5:0] _0090_;
   wire _0091_;
   wire _0092_;
   wire _0093_;
-  wire [7:0] _0094_;
-  wire [8:0] _0095_;
-  wire [4:0] _0096_;
-  wire [8:0] _0097_;
-  wire [4:0] _0098_;
-  wire _0099_;
-  wire _0100_;
-  wire _0101_;
+  wire _0094_;
+  wire _0095_;
+  wire _0096_;
+  wire [7:0] _0097_;
+  wire [8:0] _0098_;
+  wire [4:0] _0099_;
+  wire [8:0] _0100_;
+  wire [4:0] _0101_;
   wire _0102_;
   wire _0103_;
   wire _0104_;
   wire _0105_;
-  wire [7:0] _0106_;
-  wire [7:0] _0107_;
+  wire _0106_;
+  wire _0107_;
   wire _0108_;
-  wire _0109_;
-  wire [4:0] _0110_;
+  wire [7:0] _0109_;
+  wire [7:0] _0110_;
   wire _0111_;
   wire _0112_;
   wire [4:0] _0113_;
   wire _0114_;
   wire _0115_;
   wire [4:0] _0116_;
-  wire [24:0] _0117_;
-  wire [25:0] _0118_;
-  wire [24:0] _0119_;
-  wire [25:0] _0120_;
-  wire [7:0] _0121_;
-  wire _0122_;
+  wire _0117_;
+  wire _0118_;
+  wire _0119_;
+  wire [4:0] _0120_;
+  wire [24:0] _0121_;
+  wire [25:0] _0122_;
   wire [24:0] _0123_;
-  wire [32:0] _0124_;
-  wire [25:0] _0125_;
-  wire [7:0] _0126_;
-  wire [26:0] _0127_;
-  wire [7:0] _0128_;
-  wire [36:0] _0129_;
-  wire [24:0] _0130_;
-  wire [24:0] _0131_;
-  wire [36:0] _0132_;
-  wire [7:0] _0133_;
-  wire [15:0] _0134_;
-  wire _0135_;
-  wire [24:0] _0136_;
-  wire [36:0] _0137_;
-  wire [7:0] _0138_;
+  wire [25:0] _0124_;
+  wire [7:0] _0125_;
+  wire _0126_;
+  wire _0127_;
+  wire [24:0] _0128_;
+  wire [25:0] _0129_;
+  wire [7:0] _0130_;
+  wire [26:0] _0131_;
+  wire [7:0] _0132_;
+  wire [36:0] _0133_;
+  wire [24:0] _0134_;
+  wire [24:0] _0135_;
+  wire [36:0] _0136_;
+  wire [7:0] _0137_;
+  wire _0138_;
   wire [24:0] _0139_;
-  wire [8:0] _0140_;
-  wire _0141_;
-  wire _0142_;
-  wire _0143_;
+  wire [36:0] _0140_;
+  wire [7:0] _0141_;
+  wire [24:0] _0142_;
+  wire [8:0] _0143_;
   wire _0144_;
-  wire [24:0] _0145_;
-  wire [40:0] _0146_;
-  wire [40:0] _0147_;
-  wire [40:0] _0148_;
-  wire [24:0] _0149_;
-  wire [25:0] _0150_;
-  wire [26:0] _0151_;
-  wire [40:0] _0152_;
-  wire [24:0] _0153_;
-  wire _0154_;
-  wire [25:0] _0155_;
-  wire [26:0] _0156_;
-  wire [40:0] _0157_;
-  wire [7:0] _0158_;
-  wire _0159_;
+  wire [32:0] _0145_;
+  wire _0146_;
+  wire _0147_;
+  wire [24:0] _0148_;
+  wire [40:0] _0149_;
+  wire [40:0] _0150_;
+  wire [40:0] _0151_;
+  wire [24:0] _0152_;
+  wire [25:0] _0153_;
+  wire [26:0] _0154_;
+  wire [15:0] _0155_;
+  wire [40:0] _0156_;
+  wire [24:0] _0157_;
+  wire [25:0] _0158_;
+  wire [26:0] _0159_;
   wire [40:0] _0160_;
-  wire [24:0] _0161_;
-  wire [25:0] _0162_;
-  wire [26:0] _0163_;
-  wire _0164_;
+  wire [7:0] _0161_;
+  wire _0162_;
+  wire [40:0] _0163_;
+  wire [24:0] _0164_;
   wire _0165_;
   wire _0166_;
   wire _0167_;
@@ -2587,194 +2529,194 @@ module loader_16x16_olive_d128(start, abort, ar_ready, beat_valid, beat, tail_a,
   wire _0284_;
   wire _0285_;
   wire _0286_;
-  wire [4:0] _0287_;
+  wire _0287_;
   wire [4:0] _0288_;
-  wire _0289_;
-  wire [1:0] _0290_;
+  wire [4:0] _0289_;
+  wire _0290_;
   wire [1:0] _0291_;
   wire [1:0] _0292_;
   wire [1:0] _0293_;
-  wire _0294_;
-  wire [1:0] _0295_;
+  wire [1:0] _0294_;
+  wire _0295_;
   wire [1:0] _0296_;
   wire [1:0] _0297_;
-  wire _0298_;
-  wire [1:0] _0299_;
+  wire [1:0] _0298_;
+  wire _0299_;
   wire [1:0] _0300_;
   wire [1:0] _0301_;
-  wire _0302_;
-  wire [2:0] _0303_;
+  wire [1:0] _0302_;
+  wire _0303_;
   wire [2:0] _0304_;
   wire [2:0] _0305_;
   wire [2:0] _0306_;
-  wire _0307_;
-  wire [2:0] _0308_;
+  wire [2:0] _0307_;
+  wire _0308_;
   wire [2:0] _0309_;
   wire [2:0] _0310_;
   wire [2:0] _0311_;
-  wire _0312_;
-  wire [2:0] _0313_;
+  wire [2:0] _0312_;
+  wire _0313_;
   wire [2:0] _0314_;
-  wire _0315_;
-  wire [2:0] _0316_;
+  wire [2:0] _0315_;
+  wire _0316_;
   wire [2:0] _0317_;
   wire [2:0] _0318_;
-  wire _0319_;
-  wire [2:0] _0320_;
+  wire [2:0] _0319_;
+  wire _0320_;
   wire [2:0] _0321_;
-  wire _0322_;
-  wire [2:0] _0323_;
+  wire [2:0] _0322_;
+  wire _0323_;
   wire [2:0] _0324_;
   wire [2:0] _0325_;
-  wire _0326_;
-  wire [2:0] _0327_;
-  wire _0328_;
-  wire [25:0] _0329_;
+  wire [2:0] _0326_;
+  wire _0327_;
+  wire [2:0] _0328_;
+  wire _0329_;
   wire [25:0] _0330_;
   wire [25:0] _0331_;
-  wire _0332_;
-  wire [25:0] _0333_;
+  wire [25:0] _0332_;
+  wire _0333_;
   wire [25:0] _0334_;
   wire [25:0] _0335_;
-  wire _0336_;
-  wire [25:0] _0337_;
-  wire _0338_;
-  wire [25:0] _0339_;
+  wire [25:0] _0336_;
+  wire _0337_;
+  wire [25:0] _0338_;
+  wire _0339_;
   wire [25:0] _0340_;
   wire [25:0] _0341_;
-  wire _0342_;
-  wire [25:0] _0343_;
+  wire [25:0] _0342_;
+  wire _0343_;
   wire [25:0] _0344_;
   wire [25:0] _0345_;
-  wire _0346_;
-  wire [25:0] _0347_;
-  wire _0348_;
-  wire [39:0] _0349_;
+  wire [25:0] _0346_;
+  wire _0347_;
+  wire [25:0] _0348_;
+  wire _0349_;
   wire [39:0] _0350_;
   wire [39:0] _0351_;
   wire [39:0] _0352_;
-  wire _0353_;
-  wire [39:0] _0354_;
+  wire [39:0] _0353_;
+  wire _0354_;
   wire [39:0] _0355_;
   wire [39:0] _0356_;
   wire [39:0] _0357_;
-  wire _0358_;
-  wire [39:0] _0359_;
-  wire _0360_;
-  wire [39:0] _0361_;
+  wire [39:0] _0358_;
+  wire _0359_;
+  wire [39:0] _0360_;
+  wire _0361_;
   wire [39:0] _0362_;
   wire [39:0] _0363_;
   wire [39:0] _0364_;
-  wire _0365_;
-  wire [39:0] _0366_;
+  wire [39:0] _0365_;
+  wire _0366_;
   wire [39:0] _0367_;
   wire [39:0] _0368_;
   wire [39:0] _0369_;
-  wire _0370_;
-  wire [39:0] _0371_;
-  wire _0372_;
-  wire [39:0] _0373_;
+  wire [39:0] _0370_;
+  wire _0371_;
+  wire [39:0] _0372_;
+  wire _0373_;
   wire [39:0] _0374_;
   wire [39:0] _0375_;
   wire [39:0] _0376_;
-  wire _0377_;
-  wire [39:0] _0378_;
+  wire [39:0] _0377_;
+  wire _0378_;
   wire [39:0] _0379_;
   wire [39:0] _0380_;
   wire [39:0] _0381_;
-  wire _0382_;
-  wire [39:0] _0383_;
-  wire _0384_;
-  wire [6:0] _0385_;
+  wire [39:0] _0382_;
+  wire _0383_;
+  wire [39:0] _0384_;
+  wire _0385_;
   wire [6:0] _0386_;
   wire [6:0] _0387_;
   wire [6:0] _0388_;
   wire [6:0] _0389_;
   wire [6:0] _0390_;
-  wire _0391_;
-  wire [6:0] _0392_;
+  wire [6:0] _0391_;
+  wire _0392_;
   wire [6:0] _0393_;
   wire [6:0] _0394_;
-  wire _0395_;
-  wire [6:0] _0396_;
+  wire [6:0] _0395_;
+  wire _0396_;
   wire [6:0] _0397_;
   wire [6:0] _0398_;
-  wire _0399_;
-  wire [23:0] _0400_;
+  wire [6:0] _0399_;
+  wire _0400_;
   wire [23:0] _0401_;
   wire [23:0] _0402_;
   wire [23:0] _0403_;
   wire [23:0] _0404_;
   wire [23:0] _0405_;
-  wire _0406_;
-  wire [23:0] _0407_;
+  wire [23:0] _0406_;
+  wire _0407_;
   wire [23:0] _0408_;
   wire [23:0] _0409_;
-  wire _0410_;
-  wire [23:0] _0411_;
+  wire [23:0] _0410_;
+  wire _0411_;
   wire [23:0] _0412_;
   wire [23:0] _0413_;
-  wire _0414_;
-  wire [35:0] _0415_;
+  wire [23:0] _0414_;
+  wire _0415_;
   wire [35:0] _0416_;
   wire [35:0] _0417_;
   wire [35:0] _0418_;
   wire [35:0] _0419_;
   wire [35:0] _0420_;
-  wire _0421_;
-  wire [35:0] _0422_;
+  wire [35:0] _0421_;
+  wire _0422_;
   wire [35:0] _0423_;
   wire [35:0] _0424_;
-  wire _0425_;
-  wire [35:0] _0426_;
+  wire [35:0] _0425_;
+  wire _0426_;
   wire [35:0] _0427_;
   wire [35:0] _0428_;
-  wire _0429_;
-  wire [39:0] _0430_;
+  wire [35:0] _0429_;
+  wire _0430_;
   wire [39:0] _0431_;
   wire [39:0] _0432_;
   wire [39:0] _0433_;
   wire [39:0] _0434_;
   wire [39:0] _0435_;
-  wire _0436_;
-  wire [39:0] _0437_;
+  wire [39:0] _0436_;
+  wire _0437_;
   wire [39:0] _0438_;
   wire [39:0] _0439_;
-  wire _0440_;
-  wire [39:0] _0441_;
+  wire [39:0] _0440_;
+  wire _0441_;
   wire [39:0] _0442_;
   wire [39:0] _0443_;
-  wire _0444_;
-  wire [6:0] _0445_;
+  wire [39:0] _0444_;
+  wire _0445_;
   wire [6:0] _0446_;
   wire [6:0] _0447_;
   wire [6:0] _0448_;
   wire [6:0] _0449_;
   wire [6:0] _0450_;
-  wire _0451_;
-  wire [6:0] _0452_;
+  wire [6:0] _0451_;
+  wire _0452_;
   wire [6:0] _0453_;
   wire [6:0] _0454_;
-  wire _0455_;
-  wire [6:0] _0456_;
+  wire [6:0] _0455_;
+  wire _0456_;
   wire [6:0] _0457_;
   wire [6:0] _0458_;
-  wire _0459_;
-  wire [3:0] _0460_;
+  wire [6:0] _0459_;
+  wire _0460_;
   wire [3:0] _0461_;
   wire [3:0] _0462_;
   wire [3:0] _0463_;
   wire [3:0] _0464_;
   wire [3:0] _0465_;
-  wire _0466_;
-  wire [3:0] _0467_;
+  wire [3:0] _0466_;
+  wire _0467_;
   wire [3:0] _0468_;
   wire [3:0] _0469_;
-  wire _0470_;
-  wire [3:0] _0471_;
+  wire [3:0] _0470_;
+  wire _0471_;
   wire [3:0] _0472_;
   wire [3:0] _0473_;
-  wire _0474_;
+  wire [3:0] _0474_;
   wire _0475_;
   wire _0476_;
   wire _0477_;
@@ -2795,64 +2737,65 @@ module loader_16x16_olive_d128(start, abort, ar_ready, beat_valid, beat, tail_a,
   wire _0492_;
   wire _0493_;
   wire _0494_;
-  wire [2:0] _0495_;
+  wire _0495_;
   wire [2:0] _0496_;
   wire [2:0] _0497_;
   wire [2:0] _0498_;
-  wire _0499_;
-  wire [2:0] _0500_;
+  wire [2:0] _0499_;
+  wire _0500_;
   wire [2:0] _0501_;
   wire [2:0] _0502_;
-  wire _0503_;
-  wire [2:0] _0504_;
+  wire [2:0] _0503_;
+  wire _0504_;
   wire [2:0] _0505_;
   wire [2:0] _0506_;
-  wire _0507_;
-  wire [6:0] _0508_;
+  wire [2:0] _0507_;
+  wire _0508_;
   wire [6:0] _0509_;
   wire [6:0] _0510_;
   wire [6:0] _0511_;
-  wire _0512_;
-  wire [6:0] _0513_;
+  wire [6:0] _0512_;
+  wire _0513_;
   wire [6:0] _0514_;
   wire [6:0] _0515_;
-  wire _0516_;
-  wire [31:0] _0517_;
+  wire [6:0] _0516_;
+  wire _0517_;
   wire [31:0] _0518_;
   wire [31:0] _0519_;
   wire [31:0] _0520_;
-  wire _0521_;
-  wire [31:0] _0522_;
+  wire [31:0] _0521_;
+  wire _0522_;
   wire [31:0] _0523_;
   wire [31:0] _0524_;
-  wire _0525_;
-  wire [31:0] _0526_;
+  wire [31:0] _0525_;
+  wire _0526_;
   wire [31:0] _0527_;
   wire [31:0] _0528_;
-  wire _0529_;
-  wire [23:0] _0530_;
+  wire [31:0] _0529_;
+  wire _0530_;
   wire [23:0] _0531_;
   wire [23:0] _0532_;
   wire [23:0] _0533_;
-  wire _0534_;
-  wire [23:0] _0535_;
+  wire [23:0] _0534_;
+  wire _0535_;
   wire [23:0] _0536_;
   wire [23:0] _0537_;
-  wire _0538_;
-  wire [23:0] _0539_;
+  wire [23:0] _0538_;
+  wire _0539_;
   wire [23:0] _0540_;
   wire [23:0] _0541_;
-  wire _0542_;
-  wire [4:0] _0543_;
+  wire [23:0] _0542_;
+  wire _0543_;
   wire [4:0] _0544_;
   wire [4:0] _0545_;
   wire [4:0] _0546_;
-  wire _0547_;
-  wire [4:0] _0548_;
+  wire [4:0] _0547_;
+  wire _0548_;
   wire [4:0] _0549_;
   wire [4:0] _0550_;
-  wire _0551_;
-  wire [4:0] _0552_;
+  wire [4:0] _0551_;
+  wire _0552_;
+  wire [4:0] _0553_;
   input abort;
   reg [39:0] address = 40'h0;
   reg [39:0] after_a = 40'h0;
@@ -2945,1005 +2888,1007 @@ module loader_16x16_olive_d128(start, abort, ar_ready, beat_valid, beat, tail_a,
   assign arrives = beat_valid & bursts_o_valid;
   assign bursts_o_ready = beat_valid & beat[129];
   assign { _0000_[7], write_beat[6:3], channels_beat } = bursts_o_payload[15:9] + count;
-  assign _0093_ = arrives & beat[129];
-  assign completes = _0093_ & bursts_o_payload[20];
+  assign _0094_ = arrives & beat[129];
+  assign _0104_ = _0094_ & bursts_o_payload[20];
+  assign _0108_ = ~ beat[128];
+  assign completes = _0104_ & _0108_;
   assign read_error = arrives & beat[128];
-  assign _0103_ = bursts_o_payload[1:0] == 2'h2;
-  assign channels_write = arrives & _0103_;
-  assign _0105_ = bursts_o_payload[1:0] == 2'h2;
-  assign channels_ready = completes & _0105_;
-  assign _0124_ = 2'h3 << { bursts_o_payload[5:2], 1'h0 };
-  assign _0134_ = 1'h1 << bursts_o_payload[5:2];
-  assign _0144_ = ! bursts_o_payload[1:0];
-  assign _0154_ = arrives & _0144_;
-  assign _0011_ = 2'h3 << { bursts_o_payload[5:2], 1'h0 };
-  assign _0021_ = 1'h1 << bursts_o_payload[5:2];
-  assign _0030_ = bursts_o_payload[1:0] == 1'h1;
-  assign _0040_ = arrives & _0030_;
+  assign _0117_ = bursts_o_payload[1:0] == 2'h2;
+  assign channels_write = arrives & _0117_;
+  assign _0126_ = bursts_o_payload[1:0] == 2'h2;
+  assign channels_ready = completes & _0126_;
+  assign _0145_ = 2'h3 << { bursts_o_payload[5:2], 1'h0 };
+  assign _0155_ = 1'h1 << bursts_o_payload[5:2];
+  assign _0001_ = ! bursts_o_payload[1:0];
+  assign _0011_ = arrives & _0001_;
+  assign _0029_ = 2'h3 << { bursts_o_payload[5:2], 1'h0 };
+  assign _0039_ = 1'h1 << bursts_o_payload[5:2];
+  assign _0050_ = bursts_o_payload[1:0] == 1'h1;
+  assign _0060_ = arrives & _0050_;
   assign ends_row = beats_left == beats;
-  assign _0050_ = row + 1'h1;
-  assign last_row = _0050_ == row_count;
-  assign { _0061_[40], next_address } = address + stride;
-  assign _0070_ = asks & bursts_i_ready;
-  assign _0079_ = ~ abort;
-  assign _0090_ = held | _0079_;
-  assign ar_valid = _0070_ & _0090_;
-  assign { _0094_[7], ar_payload[46:40] } = beats - 1'h1;
+  assign _0069_ = row + 1'h1;
+  assign last_row = _0069_ == row_count;
+  assign { _0078_[40], next_address } = address + stride;
+  assign _0089_ = asks & bursts_i_ready;
+  assign _0095_ = ~ abort;
+  assign _0096_ = held | _0095_;
+  assign ar_valid = _0089_ & _0096_;
+  assign { _0097_[7], ar_payload[46:40] } = beats - 1'h1;
   assign bursts_i_valid = ar_valid & ar_ready;
   assign \burst.ends  = ends_row & last_row;
-  assign { _0095_[8], used_a } = head_a - tail_a;
-  assign { _0096_[4], kept_a } = chunks_a - left_a;
-  assign { _0097_[8], used_b } = head_b - tail_b;
-  assign { _0098_[4], kept_b } = chunks_b - left_b;
-  assign _0099_ = ~ bursts_o_valid;
-  assign _0100_ = ~ walk_first_chunk;
-  assign _0101_ = _0100_ | plan[328];
-  assign _0102_ = channels_kept != 4'h8;
-  assign _0104_ = bursts_i_valid & ends_row;
-  assign _0106_ = count + 1'h1;
-  assign _0107_ = beat[129] ? 8'h0 : _0106_;
-  assign _0108_ = ! bursts_o_payload[1:0];
-  assign _0109_ = completes & _0108_;
-  assign _0110_ = arrived_a + 1'h1;
-  assign _0111_ = bursts_o_payload[1:0] == 1'h1;
+  assign { _0098_[8], used_a } = head_a - tail_a;
+  assign { _0099_[4], kept_a } = chunks_a - left_a;
+  assign { _0100_[8], used_b } = head_b - tail_b;
+  assign { _0101_[4], kept_b } = chunks_b - left_b;
+  assign _0102_ = ~ bursts_o_valid;
+  assign _0103_ = ~ walk_first_chunk;
+  assign _0105_ = _0103_ | plan[328];
+  assign _0106_ = channels_kept != 4'h8;
+  assign _0107_ = bursts_i_valid & ends_row;
+  assign _0109_ = count + 1'h1;
+  assign _0110_ = beat[129] ? 8'h0 : _0109_;
+  assign _0111_ = ! bursts_o_payload[1:0];
   assign _0112_ = completes & _0111_;
-  assign _0113_ = arrived_b + 1'h1;
-  assign _0114_ = ~ ar_ready;
-  assign _0115_ = ar_valid & _0114_;
-  assign _0116_ = row + 1'h1;
-  assign _0117_ = next_address[3:0] + row_bytes;
-  assign _0118_ = _0117_ + 4'hf;
-  assign _0119_ = next_address[3:0] + row_bytes;
-  assign _0120_ = _0119_ + 4'hf;
-  assign _0121_ = 7'h40 - next_address[9:4];
-  assign _0122_ = $signed({ 5'h0, _0120_[25:4] }) < $signed(_0121_);
+  assign _0113_ = arrived_a + 1'h1;
+  assign _0114_ = bursts_o_payload[1:0] == 1'h1;
+  assign _0115_ = completes & _0114_;
+  assign _0116_ = arrived_b + 1'h1;
+  assign _0118_ = ~ ar_ready;
+  assign _0119_ = ar_valid & _0118_;
+  assign _0120_ = row + 1'h1;
+  assign _0121_ = next_address[3:0] + row_bytes;
+  assign _0122_ = _0121_ + 4'hf;
   assign _0123_ = next_address[3:0] + row_bytes;
-  assign _0125_ = _0123_ + 4'hf;
-  assign _0126_ = 7'h40 - next_address[9:4];
-  assign _0127_ = _0122_ ? { 5'h0, _0125_[25:4] } : { _0126_[7], _0126_[7], _0126_[7], _0126_[7], _0126_[7], _0126_[7], _0126_[7], _0126_[7], _0126_[7], _0126_[7], _0126_[7], _0126_[7], _0126_[7], _0126_[7], _0126_[7], _0126_[7], _0126_[7], _0126_[7], _0126_[7], _0126_ };
-  assign _0128_ = ring_beat + beats;
-  assign _0129_ = beat_address + beats;
-  assign _0130_ = beats_left - beats;
-  assign _0131_ = beats_left - beats;
-  assign _0132_ = beat_address + beats;
-  assign _0133_ = 7'h40 - _0132_[5:0];
-  assign _0135_ = $signed({ 1'h0, _0131_[23:0] }) < $signed(_0133_);
-  assign _0136_ = beats_left - beats;
-  assign _0137_ = beat_address + beats;
-  assign _0138_ = 7'h40 - _0137_[5:0];
-  assign _0139_ = _0135_ ? { 1'h0, _0136_[23:0] } : { _0138_[7], _0138_[7], _0138_[7], _0138_[7], _0138_[7], _0138_[7], _0138_[7], _0138_[7], _0138_[7], _0138_[7], _0138_[7], _0138_[7], _0138_[7], _0138_[7], _0138_[7], _0138_[7], _0138_[7], _0138_ };
-  assign _0140_ = used_a + walk_a_beats;
-  assign _0141_ = _0140_ <= 8'h80;
-  assign _0142_ = kept_a != 4'h8;
-  assign _0143_ = _0141_ & _0142_;
-  assign _0145_ = walk_words << plan[170];
-  assign _0146_ = panel_a + depth_a;
-  assign _0147_ = panel_a + depth_a;
-  assign _0148_ = panel_a + depth_a;
-  assign _0149_ = walk_words << plan[170];
-  assign _0150_ = _0148_[3:0] + _0149_;
-  assign _0151_ = _0150_ + 4'hf;
-  assign _0152_ = panel_a + depth_a;
-  assign _0153_ = walk_words << plan[170];
-  assign _0155_ = _0152_[3:0] + _0153_;
-  assign _0156_ = _0155_ + 4'hf;
-  assign _0157_ = panel_a + depth_a;
-  assign _0158_ = 7'h40 - _0157_[9:4];
-  assign _0159_ = $signed({ 5'h0, _0156_[26:4] }) < $signed(_0158_);
+  assign _0124_ = _0123_ + 4'hf;
+  assign _0125_ = 7'h40 - next_address[9:4];
+  assign _0127_ = $signed({ 5'h0, _0124_[25:4] }) < $signed(_0125_);
+  assign _0128_ = next_address[3:0] + row_bytes;
+  assign _0129_ = _0128_ + 4'hf;
+  assign _0130_ = 7'h40 - next_address[9:4];
+  assign _0131_ = _0127_ ? { 5'h0, _0129_[25:4] } : { _0130_[7], _0130_[7], _0130_[7], _0130_[7], _0130_[7], _0130_[7], _0130_[7], _0130_[7], _0130_[7], _0130_[7], _0130_[7], _0130_[7], _0130_[7], _0130_[7], _0130_[7], _0130_[7], _0130_[7], _0130_[7], _0130_[7], _0130_ };
+  assign _0132_ = ring_beat + beats;
+  assign _0133_ = beat_address + beats;
+  assign _0134_ = beats_left - beats;
+  assign _0135_ = beats_left - beats;
+  assign _0136_ = beat_address + beats;
+  assign _0137_ = 7'h40 - _0136_[5:0];
+  assign _0138_ = $signed({ 1'h0, _0135_[23:0] }) < $signed(_0137_);
+  assign _0139_ = beats_left - beats;
+  assign _0140_ = beat_address + beats;
+  assign _0141_ = 7'h40 - _0140_[5:0];
+  assign _0142_ = _0138_ ? { 1'h0, _0139_[23:0] } : { _0141_[7], _0141_[7], _0141_[7], _0141_[7], _0141_[7], _0141_[7], _0141_[7], _0141_[7], _0141_[7], _0141_[7], _0141_[7], _0141_[7], _0141_[7], _0141_[7], _0141_[7], _0141_[7], _0141_[7], _0141_ };
+  assign _0143_ = used_a + walk_a_beats;
+  assign _0144_ = _0143_ <= 8'h80;
+  assign _0146_ = kept_a != 4'h8;
+  assign _0147_ = _0144_ & _0146_;
+  assign _0148_ = walk_words << plan[170];
+  assign _0149_ = panel_a + depth_a;
+  assign _0150_ = panel_a + depth_a;
+  assign _0151_ = panel_a + depth_a;
+  assign _0152_ = walk_words << plan[170];
+  assign _0153_ = _0151_[3:0] + _0152_;
+  assign _0154_ = _0153_ + 4'hf;
+  assign _0156_ = panel_a + depth_a;
+  assign _0157_ = walk_words << plan[170];
+  assign _0158_ = _0156_[3:0] + _0157_;
+  assign _0159_ = _0158_ + 4'hf;
   assign _0160_ = panel_a + depth_a;
-  assign _0161_ = walk_words << plan[170];
-  assign _0162_ = _0160_[3:0] + _0161_;
-  assign { _0001_[22:0], _0163_[3:0] } = _0162_ + 4'hf;
-  assign _0002_ = panel_a + depth_a;
-  assign _0003_ = 7'h40 - _0002_[9:4];
-  assign _0004_ = _0159_ ? { 5'h0, _0001_[22:0] } : { _0003_[7], _0003_[7], _0003_[7], _0003_[7], _0003_[7], _0003_[7], _0003_[7], _0003_[7], _0003_[7], _0003_[7], _0003_[7], _0003_[7], _0003_[7], _0003_[7], _0003_[7], _0003_[7], _0003_[7], _0003_[7], _0003_[7], _0003_[7], _0003_ };
-  assign _0005_ = head_a + walk_a_beats;
-  assign _0006_ = chunks_a + 1'h1;
-  assign _0007_ = bursts_i_valid & ends_row;
-  assign _0008_ = _0007_ & last_row;
-  assign _0009_ = ~ ar_valid;
-  assign _0010_ = abort & _0009_;
-  assign _0012_ = used_b + walk_b_beats;
-  assign _0013_ = _0012_ <= 8'h80;
-  assign _0014_ = kept_b != 4'h8;
-  assign _0015_ = _0013_ & _0014_;
-  assign _0016_ = walk_words << plan[246];
-  assign _0017_ = panel_b + depth_b;
-  assign _0018_ = panel_b + depth_b;
+  assign _0161_ = 7'h40 - _0160_[9:4];
+  assign _0162_ = $signed({ 5'h0, _0159_[26:4] }) < $signed(_0161_);
+  assign _0163_ = panel_a + depth_a;
+  assign _0164_ = walk_words << plan[170];
+  assign _0002_ = _0163_[3:0] + _0164_;
+  assign _0003_ = _0002_ + 4'hf;
+  assign _0004_ = panel_a + depth_a;
+  assign _0005_ = 7'h40 - _0004_[9:4];
+  assign _0006_ = _0162_ ? { 5'h0, _0003_[26:4] } : { _0005_[7], _0005_[7], _0005_[7], _0005_[7], _0005_[7], _0005_[7], _0005_[7], _0005_[7], _0005_[7], _0005_[7], _0005_[7], _0005_[7], _0005_[7], _0005_[7], _0005_[7], _0005_[7], _0005_[7], _0005_[7], _0005_[7], _0005_[7], _0005_ };
+  assign _0007_ = head_a + walk_a_beats;
+  assign _0008_ = chunks_a + 1'h1;
+  assign _0009_ = bursts_i_valid & ends_row;
+  assign _0010_ = _0009_ & last_row;
+  assign _0012_ = ~ ar_valid;
+  assign _0013_ = abort & _0012_;
+  assign _0014_ = used_b + walk_b_beats;
+  assign _0015_ = _0014_ <= 8'h80;
+  assign _0016_ = kept_b != 4'h8;
+  assign _0017_ = _0015_ & _0016_;
+  assign _0018_ = walk_words << plan[246];
   assign _0019_ = panel_b + depth_b;
-  assign _0020_ = walk_words << plan[246];
-  assign _0022_ = _0019_[3:0] + _0020_;
-  assign _0023_ = _0022_ + 4'hf;
-  assign _0024_ = panel_b + depth_b;
-  assign _0025_ = walk_words << plan[246];
-  assign _0026_ = _0024_[3:0] + _0025_;
-  assign _0027_ = _0026_ + 4'hf;
-  assign _0028_ = panel_b + depth_b;
-  assign _0029_ = 7'h40 - _0028_[9:4];
-  assign _0031_ = $signed({ 5'h0, _0027_[26:4] }) < $signed(_0029_);
-  assign _0032_ = panel_b + depth_b;
-  assign _0033_ = walk_words << plan[246];
-  assign _0034_ = _0032_[3:0] + _0033_;
-  assign _0035_ = _0034_ + 4'hf;
-  assign _0036_ = panel_b + depth_b;
-  assign _0037_ = 7'h40 - _0036_[9:4];
-  assign _0038_ = _0031_ ? { 5'h0, _0035_[26:4] } : { _0037_[7], _0037_[7], _0037_[7], _0037_[7], _0037_[7], _0037_[7], _0037_[7], _0037_[7], _0037_[7], _0037_[7], _0037_[7], _0037_[7], _0037_[7], _0037_[7], _0037_[7], _0037_[7], _0037_[7], _0037_[7], _0037_[7], _0037_[7], _0037_ };
-  assign _0039_ = head_b + walk_b_beats;
-  assign _0041_ = chunks_b + 1'h1;
-  assign _0042_ = bursts_i_valid & ends_row;
-  assign _0043_ = _0042_ & last_row;
-  assign _0044_ = ~ ar_valid;
-  assign _0045_ = abort & _0044_;
-  assign _0046_ = ~ walk_first_chunk;
-  assign _0047_ = _0046_ | plan[328];
-  assign _0048_ = channels_kept != 4'h8;
-  assign _0049_ = plan[95:72] << plan[170];
-  assign _0051_ = depth_a + _0049_;
-  assign _0052_ = plan[95:72] << plan[246];
-  assign _0053_ = depth_b + _0052_;
-  assign _0054_ = plan[246] ? 5'h08 : 5'h10;
-  assign _0055_ = _0054_ * 4'h8;
-  assign _0056_ = panel_c + _0055_;
-  assign _0057_ = walk_cols * 4'h8;
+  assign _0020_ = panel_b + depth_b;
+  assign _0021_ = panel_b + depth_b;
+  assign _0022_ = walk_words << plan[246];
+  assign _0023_ = _0021_[3:0] + _0022_;
+  assign _0024_ = _0023_ + 4'hf;
+  assign _0025_ = panel_b + depth_b;
+  assign _0026_ = walk_words << plan[246];
+  assign _0027_ = _0025_[3:0] + _0026_;
+  assign _0028_ = _0027_ + 4'hf;
+  assign _0030_ = panel_b + depth_b;
+  assign _0031_ = 7'h40 - _0030_[9:4];
+  assign _0032_ = $signed({ 5'h0, _0028_[26:4] }) < $signed(_0031_);
+  assign _0033_ = panel_b + depth_b;
+  assign _0034_ = walk_words << plan[246];
+  assign _0035_ = _0033_[3:0] + _0034_;
+  assign _0036_ = _0035_ + 4'hf;
+  assign _0037_ = panel_b + depth_b;
+  assign _0038_ = 7'h40 - _0037_[9:4];
+  assign _0040_ = _0032_ ? { 5'h0, _0036_[26:4] } : { _0038_[7], _0038_[7], _0038_[7], _0038_[7], _0038_[7], _0038_[7], _0038_[7], _0038_[7], _0038_[7], _0038_[7], _0038_[7], _0038_[7], _0038_[7], _0038_[7], _0038_[7], _0038_[7], _0038_[7], _0038_[7], _0038_[7], _0038_[7], _0038_ };
+  assign _0041_ = head_b + walk_b_beats;
+  assign _0042_ = chunks_b + 1'h1;
+  assign _0043_ = bursts_i_valid & ends_row;
+  assign _0044_ = _0043_ & last_row;
+  assign _0045_ = ~ ar_valid;
+  assign _0046_ = abort & _0045_;
+  assign _0047_ = ~ walk_first_chunk;
+  assign _0048_ = _0047_ | plan[328];
+  assign _0049_ = channels_kept != 4'h8;
+  assign _0051_ = plan[95:72] << plan[170];
+  assign _0052_ = depth_a + _0051_;
+  assign _0053_ = plan[95:72] << plan[246];
+  assign _0054_ = depth_b + _0053_;
+  assign _0055_ = plan[246] ? 5'h08 : 5'h10;
+  assign _0056_ = _0055_ * 4'h8;
+  assign _0057_ = panel_c + _0056_;
   assign _0058_ = walk_cols * 4'h8;
-  assign _0059_ = panel_c[3:0] + _0058_;
-  assign _0060_ = _0059_ + 4'hf;
-  assign _0062_ = walk_cols * 4'h8;
-  assign _0063_ = panel_c[3:0] + _0062_;
-  assign _0064_ = _0063_ + 4'hf;
-  assign _0065_ = 7'h40 - panel_c[9:4];
-  assign _0066_ = $signed({ 5'h0, _0064_[10:4] }) < $signed(_0065_);
-  assign _0067_ = walk_cols * 4'h8;
-  assign _0068_ = panel_c[3:0] + _0067_;
-  assign _0069_ = _0068_ + 4'hf;
-  assign _0071_ = 7'h40 - panel_c[9:4];
-  assign _0072_ = _0066_ ? { 5'h0, _0069_[10:4] } : { _0071_[7], _0071_[7], _0071_[7], _0071_[7], _0071_ };
-  assign _0073_ = channel_slot + 1'h1;
-  assign _0074_ = bursts_i_valid & ends_row;
-  assign _0075_ = ~ ar_valid;
-  assign _0076_ = abort & _0075_;
-  assign _0077_ = plan[95:72] << plan[170];
-  assign _0078_ = depth_a + _0077_;
-  assign _0080_ = plan[95:72] << plan[246];
-  assign _0081_ = depth_b + _0080_;
-  assign _0082_ = plan[246] ? 5'h08 : 5'h10;
-  assign _0083_ = _0082_ * 4'h8;
-  assign _0084_ = panel_c + _0083_;
-  assign _0085_ = channels_asked != channels_freed;
-  assign _0086_ = channels_kept + 1'h1;
-  assign _0087_ = channels_kept - 1'h1;
-  assign _0088_ = channels_asked ? { 1'h0, _0086_ } : { _0087_[4], _0087_ };
+  assign _0059_ = walk_cols * 4'h8;
+  assign _0061_ = panel_c[3:0] + _0059_;
+  assign _0062_ = _0061_ + 4'hf;
+  assign _0063_ = walk_cols * 4'h8;
+  assign _0064_ = panel_c[3:0] + _0063_;
+  assign _0065_ = _0064_ + 4'hf;
+  assign _0066_ = 7'h40 - panel_c[9:4];
+  assign _0067_ = $signed({ 5'h0, _0065_[10:4] }) < $signed(_0066_);
+  assign _0068_ = walk_cols * 4'h8;
+  assign _0070_ = panel_c[3:0] + _0068_;
+  assign _0071_ = _0070_ + 4'hf;
+  assign _0072_ = 7'h40 - panel_c[9:4];
+  assign _0073_ = _0067_ ? { 5'h0, _0071_[10:4] } : { _0072_[7], _0072_[7], _0072_[7], _0072_[7], _0072_ };
+  assign _0074_ = channel_slot + 1'h1;
+  assign _0075_ = bursts_i_valid & ends_row;
+  assign _0076_ = ~ ar_valid;
+  assign _0077_ = abort & _0076_;
+  assign _0079_ = plan[95:72] << plan[170];
+  assign _0080_ = depth_a + _0079_;
+  assign _0081_ = plan[95:72] << plan[246];
+  assign _0082_ = depth_b + _0081_;
+  assign _0083_ = plan[246] ? 5'h08 : 5'h10;
+  assign _0084_ = _0083_ * 4'h8;
+  assign _0085_ = panel_c + _0084_;
+  assign _0086_ = channels_asked != channels_freed;
+  assign _0087_ = channels_kept + 1'h1;
+  assign _0088_ = channels_kept - 1'h1;
+  assign _0090_ = channels_asked ? { 1'h0, _0087_ } : { _0088_[4], _0088_ };
   always @(posedge clk)
     if (rst) channels_kept <= 4'h0;
-    else if (_0085_) channels_kept <= _0088_[3:0];
+    else if (_0086_) channels_kept <= _0090_[3:0];
   always @(posedge clk)
     if (rst) channel_slot <= 3'h0;
-    else if (_0262_) channel_slot <= _0073_[2:0];
+    else if (_0263_) channel_slot <= _0074_[2:0];
   always @(posedge clk)
     if (rst) after_b <= 40'h0;
-    else if (_0263_) after_b <= next_address;
+    else if (_0264_) after_b <= next_address;
   always @(posedge clk)
     if (rst) chunks_b <= 4'h0;
-    else if (_0264_) chunks_b <= _0041_[3:0];
+    else if (_0265_) chunks_b <= _0042_[3:0];
   always @(posedge clk)
     if (rst) head_b <= 8'h0;
-    else if (_0265_) head_b <= _0039_[7:0];
+    else if (_0266_) head_b <= _0041_[7:0];
   always @(posedge clk)
     if (rst) after_a <= 40'h0;
-    else if (_0266_) after_a <= next_address;
+    else if (_0267_) after_a <= next_address;
   always @(posedge clk)
     if (rst) chunks_a <= 4'h0;
-    else if (_0267_) chunks_a <= _0006_[3:0];
+    else if (_0268_) chunks_a <= _0008_[3:0];
   always @(posedge clk)
     if (rst) head_a <= 8'h0;
-    else if (_0268_) head_a <= _0005_[7:0];
+    else if (_0269_) head_a <= _0007_[7:0];
   always @(posedge clk)
     if (rst) slot <= 3'h0;
-    else if (_0269_) slot <= _0498_;
+    else if (_0270_) slot <= _0499_;
   always @(posedge clk)
     if (rst) chunk_beat <= 7'h0;
-    else if (_0270_) chunk_beat <= _0511_;
+    else if (_0271_) chunk_beat <= _0512_;
   always @(posedge clk)
     if (rst) stride <= 32'd0;
-    else if (_0271_) stride <= _0520_;
+    else if (_0272_) stride <= _0521_;
   always @(posedge clk)
     if (rst) row_bytes <= 24'h0;
-    else if (_0272_) row_bytes <= _0533_;
+    else if (_0273_) row_bytes <= _0534_;
   always @(posedge clk)
     if (rst) row_count <= 5'h0;
-    else if (_0273_) row_count <= _0546_;
+    else if (_0274_) row_count <= _0547_;
   always @(posedge clk)
     if (rst) kind <= 2'h0;
-    else if (_0274_) kind <= _0293_;
+    else if (_0275_) kind <= _0294_;
   always @(posedge clk)
     if (rst) state_state <= 3'h0;
-    else if (_0275_) state_state <= _0306_;
+    else if (_0276_) state_state <= _0307_;
   always @(posedge clk)
     if (rst) depth_b <= 26'h0;
-    else if (_0276_) depth_b <= _0331_;
+    else if (_0277_) depth_b <= _0332_;
   always @(posedge clk)
     if (rst) depth_a <= 26'h0;
-    else if (_0277_) depth_a <= _0341_;
+    else if (_0278_) depth_a <= _0342_;
   always @(posedge clk)
     if (rst) panel_c <= 40'h0;
-    else if (_0278_) panel_c <= _0352_;
+    else if (_0279_) panel_c <= _0353_;
   always @(posedge clk)
     if (rst) panel_b <= 40'h0;
-    else if (_0279_) panel_b <= _0364_;
+    else if (_0280_) panel_b <= _0365_;
   always @(posedge clk)
     if (rst) panel_a <= 40'h0;
-    else if (_0280_) panel_a <= _0376_;
+    else if (_0281_) panel_a <= _0377_;
   always @(posedge clk)
     if (rst) beats <= 7'h0;
-    else beats <= _0390_;
+    else beats <= _0391_;
   always @(posedge clk)
     if (rst) beats_left <= 24'h0;
-    else beats_left <= _0405_;
+    else beats_left <= _0406_;
   always @(posedge clk)
     if (rst) beat_address <= 36'h0;
-    else beat_address <= _0420_;
+    else beat_address <= _0421_;
   always @(posedge clk)
     if (rst) address <= 40'h0;
-    else address <= _0435_;
+    else address <= _0436_;
   always @(posedge clk)
     if (rst) ring_beat <= 7'h0;
-    else ring_beat <= _0450_;
+    else ring_beat <= _0451_;
   always @(posedge clk)
     if (rst) row <= 4'h0;
-    else row <= _0465_;
+    else row <= _0466_;
   always @(posedge clk)
     if (rst) held <= 1'h0;
-    else held <= _0115_;
+    else held <= _0119_;
   always @(posedge clk)
     if (rst) arrived_b <= 4'h0;
-    else if (_0112_) arrived_b <= _0113_[3:0];
+    else if (_0115_) arrived_b <= _0116_[3:0];
   always @(posedge clk)
     if (rst) arrived_a <= 4'h0;
-    else if (_0109_) arrived_a <= _0110_[3:0];
+    else if (_0112_) arrived_a <= _0113_[3:0];
   always @(posedge clk)
     if (rst) count <= 7'h0;
-    else if (arrives) count <= _0107_[6:0];
-  assign _0164_ = { _0507_, walk_takes_a, abort, _0143_ } != 4'hc;
-  assign _0165_ = { _0503_, walk_takes_b, abort, _0015_ } != 4'hc;
-  assign _0166_ = { _0499_, abort, _0048_, _0047_ } != 4'h8;
-  assign _0167_ = { _0499_, abort, _0047_ } != 3'h5;
-  assign _0168_ = { _0507_, walk_takes_a, abort } != 3'h4;
-  assign _0169_ = { _0503_, walk_takes_b, abort } != 3'h4;
-  assign _0170_ = { _0499_, abort } != 2'h3;
-  assign _0171_ = { _0503_, abort } != 2'h3;
-  assign _0172_ = { _0507_, abort } != 2'h3;
-  assign _0173_ = { _0507_, _0503_, _0499_ } != 3'h0;
-  assign _0174_ = { _0516_, walk_takes_a, abort, _0143_ } != 4'hc;
-  assign _0175_ = { _0512_, walk_takes_b, abort, _0015_ } != 4'hc;
-  assign _0176_ = { _0516_, walk_takes_a, abort } != 3'h4;
-  assign _0177_ = { _0512_, walk_takes_b, abort } != 3'h4;
-  assign _0178_ = { _0512_, abort } != 2'h3;
-  assign _0179_ = { _0516_, abort } != 2'h3;
-  assign _0180_ = { _0516_, _0512_ } != 2'h0;
-  assign _0181_ = { _0529_, walk_takes_a, abort, _0143_ } != 4'hc;
-  assign _0182_ = { _0525_, walk_takes_b, abort, _0015_ } != 4'hc;
-  assign _0183_ = { _0521_, abort, _0048_, _0047_ } != 4'h8;
-  assign _0184_ = { _0521_, abort, _0047_ } != 3'h5;
-  assign _0185_ = { _0529_, walk_takes_a, abort } != 3'h4;
-  assign _0186_ = { _0525_, walk_takes_b, abort } != 3'h4;
-  assign _0187_ = { _0521_, abort } != 2'h3;
-  assign _0188_ = { _0525_, abort } != 2'h3;
-  assign _0189_ = { _0529_, abort } != 2'h3;
-  assign _0190_ = { _0529_, _0525_, _0521_ } != 3'h0;
-  assign _0191_ = { _0542_, walk_takes_a, abort, _0143_ } != 4'hc;
-  assign _0192_ = { _0538_, walk_takes_b, abort, _0015_ } != 4'hc;
-  assign _0193_ = { _0534_, abort, _0048_, _0047_ } != 4'h8;
-  assign _0194_ = { _0534_, abort, _0047_ } != 3'h5;
-  assign _0195_ = { _0542_, walk_takes_a, abort } != 3'h4;
-  assign _0196_ = { _0538_, walk_takes_b, abort } != 3'h4;
-  assign _0197_ = { _0534_, abort } != 2'h3;
-  assign _0198_ = { _0538_, abort } != 2'h3;
-  assign _0199_ = { _0542_, abort } != 2'h3;
-  assign _0200_ = { _0542_, _0538_, _0534_ } != 3'h0;
-  assign _0201_ = { _0289_, walk_takes_a, abort, _0143_ } != 4'hc;
-  assign _0202_ = { _0551_, walk_takes_b, abort, _0015_ } != 4'hc;
-  assign _0203_ = { _0547_, abort, _0048_, _0047_ } != 4'h8;
-  assign _0204_ = { _0547_, abort, _0047_ } != 3'h5;
-  assign _0205_ = { _0289_, walk_takes_a, abort } != 3'h4;
-  assign _0206_ = { _0551_, walk_takes_b, abort } != 3'h4;
-  assign _0207_ = { _0547_, abort } != 2'h3;
-  assign _0208_ = { _0551_, abort } != 2'h3;
-  assign _0209_ = { _0289_, abort } != 2'h3;
-  assign _0210_ = { _0289_, _0551_, _0547_ } != 3'h0;
-  assign _0211_ = { _0302_, walk_takes_a, abort, _0143_ } != 4'hc;
-  assign _0212_ = { _0298_, walk_takes_b, abort, _0015_ } != 4'hc;
-  assign _0213_ = { _0294_, abort, _0048_, _0047_ } != 4'h8;
-  assign _0214_ = { _0294_, abort, _0047_ } != 3'h5;
-  assign _0215_ = { _0302_, walk_takes_a, abort } != 3'h4;
-  assign _0216_ = { _0298_, walk_takes_b, abort } != 3'h4;
-  assign _0217_ = { _0294_, abort } != 2'h3;
-  assign _0218_ = { _0298_, abort } != 2'h3;
-  assign _0219_ = { _0302_, abort } != 2'h3;
-  assign _0220_ = { _0302_, _0298_, _0294_ } != 3'h0;
-  assign _0221_ = { _0326_, walk_takes_a, abort, _0143_ } != 4'hc;
-  assign _0222_ = { _0322_, _0010_, _0008_ } != 3'h4;
-  assign _0223_ = { _0319_, walk_takes_b, abort, _0015_ } != 4'hc;
-  assign _0224_ = { _0315_, _0045_, _0043_ } != 3'h4;
-  assign _0225_ = { _0312_, abort, _0048_, _0047_ } != 4'h8;
-  assign _0226_ = { _0307_, _0076_, _0074_ } != 3'h4;
-  assign _0227_ = { _0328_, start } != 2'h2;
-  assign _0228_ = { _0328_, _0326_, _0322_, _0319_, _0315_, _0312_, _0307_ } != 7'h0;
-  assign _0229_ = { _0336_, abort, _0047_ } != 3'h4;
-  assign _0230_ = { _0332_, _0074_ } != 2'h2;
-  assign _0231_ = { _0338_, start } != 2'h2;
-  assign _0232_ = { _0336_, abort } != 2'h3;
-  assign _0233_ = { _0338_, _0336_, _0332_ } != 3'h0;
-  assign _0234_ = { _0346_, abort, _0047_ } != 3'h4;
-  assign _0235_ = { _0342_, _0074_ } != 2'h2;
-  assign _0236_ = { _0348_, start } != 2'h2;
-  assign _0237_ = { _0346_, abort } != 2'h3;
-  assign _0238_ = { _0348_, _0346_, _0342_ } != 3'h0;
-  assign _0239_ = { _0358_, abort, _0047_ } != 3'h4;
-  assign _0240_ = { _0358_, walk_last_chunk, abort, _0047_ } != 4'h9;
-  assign _0241_ = { _0353_, _0074_ } != 2'h2;
-  assign _0242_ = { _0353_, walk_last_chunk, _0074_ } != 3'h5;
-  assign _0243_ = { _0360_, start } != 2'h2;
-  assign _0244_ = { _0358_, abort } != 2'h3;
-  assign _0245_ = { _0360_, _0358_, _0353_ } != 3'h0;
-  assign _0246_ = { _0370_, abort, _0047_ } != 3'h4;
-  assign _0247_ = { _0370_, walk_last_chunk, abort, _0047_ } != 4'h9;
-  assign _0248_ = { _0365_, _0074_ } != 2'h2;
-  assign _0249_ = { _0365_, walk_last_chunk, _0074_ } != 3'h5;
-  assign _0250_ = { _0372_, start } != 2'h2;
-  assign _0251_ = { _0370_, abort } != 2'h3;
-  assign _0252_ = { _0372_, _0370_, _0365_ } != 3'h0;
-  assign _0253_ = { _0382_, abort, _0047_ } != 3'h4;
-  assign _0254_ = { _0382_, walk_last_chunk, abort, _0047_ } != 4'h9;
-  assign _0255_ = { _0382_, walk_last_col, walk_last_chunk, abort, _0047_ } != 5'h15;
-  assign _0256_ = { _0377_, _0074_ } != 2'h2;
-  assign _0257_ = { _0377_, walk_last_chunk, _0074_ } != 3'h5;
-  assign _0258_ = { _0377_, walk_last_col, walk_last_chunk, _0074_ } != 4'hb;
-  assign _0259_ = { _0384_, start } != 2'h2;
-  assign _0260_ = { _0382_, abort } != 2'h3;
-  assign _0261_ = { _0384_, _0382_, _0377_ } != 3'h0;
-  assign _0281_ = ~ _0047_;
-  assign _0282_ = ~ abort;
+    else if (arrives) count <= _0110_[6:0];
+  assign _0165_ = { _0508_, walk_takes_a, abort, _0147_ } != 4'hc;
+  assign _0166_ = { _0504_, walk_takes_b, abort, _0017_ } != 4'hc;
+  assign _0167_ = { _0500_, abort, _0049_, _0048_ } != 4'h8;
+  assign _0168_ = { _0500_, abort, _0048_ } != 3'h5;
+  assign _0169_ = { _0508_, walk_takes_a, abort } != 3'h4;
+  assign _0170_ = { _0504_, walk_takes_b, abort } != 3'h4;
+  assign _0171_ = { _0500_, abort } != 2'h3;
+  assign _0172_ = { _0504_, abort } != 2'h3;
+  assign _0173_ = { _0508_, abort } != 2'h3;
+  assign _0174_ = { _0508_, _0504_, _0500_ } != 3'h0;
+  assign _0175_ = { _0517_, walk_takes_a, abort, _0147_ } != 4'hc;
+  assign _0176_ = { _0513_, walk_takes_b, abort, _0017_ } != 4'hc;
+  assign _0177_ = { _0517_, walk_takes_a, abort } != 3'h4;
+  assign _0178_ = { _0513_, walk_takes_b, abort } != 3'h4;
+  assign _0179_ = { _0513_, abort } != 2'h3;
+  assign _0180_ = { _0517_, abort } != 2'h3;
+  assign _0181_ = { _0517_, _0513_ } != 2'h0;
+  assign _0182_ = { _0530_, walk_takes_a, abort, _0147_ } != 4'hc;
+  assign _0183_ = { _0526_, walk_takes_b, abort, _0017_ } != 4'hc;
+  assign _0184_ = { _0522_, abort, _0049_, _0048_ } != 4'h8;
+  assign _0185_ = { _0522_, abort, _0048_ } != 3'h5;
+  assign _0186_ = { _0530_, walk_takes_a, abort } != 3'h4;
+  assign _0187_ = { _0526_, walk_takes_b, abort } != 3'h4;
+  assign _0188_ = { _0522_, abort } != 2'h3;
+  assign _0189_ = { _0526_, abort } != 2'h3;
+  assign _0190_ = { _0530_, abort } != 2'h3;
+  assign _0191_ = { _0530_, _0526_, _0522_ } != 3'h0;
+  assign _0192_ = { _0543_, walk_takes_a, abort, _0147_ } != 4'hc;
+  assign _0193_ = { _0539_, walk_takes_b, abort, _0017_ } != 4'hc;
+  assign _0194_ = { _0535_, abort, _0049_, _0048_ } != 4'h8;
+  assign _0195_ = { _0535_, abort, _0048_ } != 3'h5;
+  assign _0196_ = { _0543_, walk_takes_a, abort } != 3'h4;
+  assign _0197_ = { _0539_, walk_takes_b, abort } != 3'h4;
+  assign _0198_ = { _0535_, abort } != 2'h3;
+  assign _0199_ = { _0539_, abort } != 2'h3;
+  assign _0200_ = { _0543_, abort } != 2'h3;
+  assign _0201_ = { _0543_, _0539_, _0535_ } != 3'h0;
+  assign _0202_ = { _0290_, walk_takes_a, abort, _0147_ } != 4'hc;
+  assign _0203_ = { _0552_, walk_takes_b, abort, _0017_ } != 4'hc;
+  assign _0204_ = { _0548_, abort, _0049_, _0048_ } != 4'h8;
+  assign _0205_ = { _0548_, abort, _0048_ } != 3'h5;
+  assign _0206_ = { _0290_, walk_takes_a, abort } != 3'h4;
+  assign _0207_ = { _0552_, walk_takes_b, abort } != 3'h4;
+  assign _0208_ = { _0548_, abort } != 2'h3;
+  assign _0209_ = { _0552_, abort } != 2'h3;
+  assign _0210_ = { _0290_, abort } != 2'h3;
+  assign _0211_ = { _0290_, _0552_, _0548_ } != 3'h0;
+  assign _0212_ = { _0303_, walk_takes_a, abort, _0147_ } != 4'hc;
+  assign _0213_ = { _0299_, walk_takes_b, abort, _0017_ } != 4'hc;
+  assign _0214_ = { _0295_, abort, _0049_, _0048_ } != 4'h8;
+  assign _0215_ = { _0295_, abort, _0048_ } != 3'h5;
+  assign _0216_ = { _0303_, walk_takes_a, abort } != 3'h4;
+  assign _0217_ = { _0299_, walk_takes_b, abort } != 3'h4;
+  assign _0218_ = { _0295_, abort } != 2'h3;
+  assign _0219_ = { _0299_, abort } != 2'h3;
+  assign _0220_ = { _0303_, abort } != 2'h3;
+  assign _0221_ = { _0303_, _0299_, _0295_ } != 3'h0;
+  assign _0222_ = { _0327_, walk_takes_a, abort, _0147_ } != 4'hc;
+  assign _0223_ = { _0323_, _0013_, _0010_ } != 3'h4;
+  assign _0224_ = { _0320_, walk_takes_b, abort, _0017_ } != 4'hc;
+  assign _0225_ = { _0316_, _0046_, _0044_ } != 3'h4;
+  assign _0226_ = { _0313_, abort, _0049_, _0048_ } != 4'h8;
+  assign _0227_ = { _0308_, _0077_, _0075_ } != 3'h4;
+  assign _0228_ = { _0329_, start } != 2'h2;
+  assign _0229_ = { _0329_, _0327_, _0323_, _0320_, _0316_, _0313_, _0308_ } != 7'h0;
+  assign _0230_ = { _0337_, abort, _0048_ } != 3'h4;
+  assign _0231_ = { _0333_, _0075_ } != 2'h2;
+  assign _0232_ = { _0339_, start } != 2'h2;
+  assign _0233_ = { _0337_, abort } != 2'h3;
+  assign _0234_ = { _0339_, _0337_, _0333_ } != 3'h0;
+  assign _0235_ = { _0347_, abort, _0048_ } != 3'h4;
+  assign _0236_ = { _0343_, _0075_ } != 2'h2;
+  assign _0237_ = { _0349_, start } != 2'h2;
+  assign _0238_ = { _0347_, abort } != 2'h3;
+  assign _0239_ = { _0349_, _0347_, _0343_ } != 3'h0;
+  assign _0240_ = { _0359_, abort, _0048_ } != 3'h4;
+  assign _0241_ = { _0359_, walk_last_chunk, abort, _0048_ } != 4'h9;
+  assign _0242_ = { _0354_, _0075_ } != 2'h2;
+  assign _0243_ = { _0354_, walk_last_chunk, _0075_ } != 3'h5;
+  assign _0244_ = { _0361_, start } != 2'h2;
+  assign _0245_ = { _0359_, abort } != 2'h3;
+  assign _0246_ = { _0361_, _0359_, _0354_ } != 3'h0;
+  assign _0247_ = { _0371_, abort, _0048_ } != 3'h4;
+  assign _0248_ = { _0371_, walk_last_chunk, abort, _0048_ } != 4'h9;
+  assign _0249_ = { _0366_, _0075_ } != 2'h2;
+  assign _0250_ = { _0366_, walk_last_chunk, _0075_ } != 3'h5;
+  assign _0251_ = { _0373_, start } != 2'h2;
+  assign _0252_ = { _0371_, abort } != 2'h3;
+  assign _0253_ = { _0373_, _0371_, _0366_ } != 3'h0;
+  assign _0254_ = { _0383_, abort, _0048_ } != 3'h4;
+  assign _0255_ = { _0383_, walk_last_chunk, abort, _0048_ } != 4'h9;
+  assign _0256_ = { _0383_, walk_last_col, walk_last_chunk, abort, _0048_ } != 5'h15;
+  assign _0257_ = { _0378_, _0075_ } != 2'h2;
+  assign _0258_ = { _0378_, walk_last_chunk, _0075_ } != 3'h5;
+  assign _0259_ = { _0378_, walk_last_col, walk_last_chunk, _0075_ } != 4'hb;
+  assign _0260_ = { _0385_, start } != 2'h2;
+  assign _0261_ = { _0383_, abort } != 2'h3;
+  assign _0262_ = { _0385_, _0383_, _0378_ } != 3'h0;
+  assign _0282_ = ~ _0048_;
   assign _0283_ = ~ abort;
   assign _0284_ = ~ abort;
   assign _0285_ = ~ abort;
   assign _0286_ = ~ abort;
-  assign _0262_ = & { _0488_, _0282_, _0048_, _0281_ };
-  assign _0263_ = & { _0489_, walk_first_chunk, _0043_ };
-  assign _0264_ = & { _0490_, walk_takes_b, _0283_, _0015_ };
-  assign _0265_ = & { _0491_, walk_takes_b, _0284_, _0015_ };
-  assign _0266_ = & { _0492_, walk_first_chunk, _0008_ };
-  assign _0267_ = & { _0493_, walk_takes_a, _0285_, _0143_ };
-  assign _0268_ = & { _0494_, walk_takes_a, _0286_, _0143_ };
-  assign _0269_ = & { _0173_, _0172_, _0171_, _0170_, _0169_, _0168_, _0167_, _0166_, _0165_, _0164_ };
-  assign _0270_ = & { _0180_, _0179_, _0178_, _0177_, _0176_, _0175_, _0174_ };
-  assign _0271_ = & { _0190_, _0189_, _0188_, _0187_, _0186_, _0185_, _0184_, _0183_, _0182_, _0181_ };
-  assign _0272_ = & { _0200_, _0199_, _0198_, _0197_, _0196_, _0195_, _0194_, _0193_, _0192_, _0191_ };
-  assign _0273_ = & { _0210_, _0209_, _0208_, _0207_, _0206_, _0205_, _0204_, _0203_, _0202_, _0201_ };
-  assign _0274_ = & { _0220_, _0219_, _0218_, _0217_, _0216_, _0215_, _0214_, _0213_, _0212_, _0211_ };
-  assign _0275_ = & { _0228_, _0227_, _0226_, _0225_, _0224_, _0223_, _0222_, _0221_ };
-  assign _0276_ = & { _0233_, _0232_, _0231_, _0230_, _0229_ };
-  assign _0277_ = & { _0238_, _0237_, _0236_, _0235_, _0234_ };
-  assign _0278_ = & { _0245_, _0244_, _0243_, _0242_, _0241_, _0240_, _0239_ };
-  assign _0279_ = & { _0252_, _0251_, _0250_, _0249_, _0248_, _0247_, _0246_ };
-  assign _0280_ = & { _0261_, _0260_, _0259_, _0258_, _0257_, _0256_, _0255_, _0254_, _0253_ };
-  assign _0287_ = walk_takes_a ? _0552_ : 5'hxx;
-  assign _0288_ = abort ? 5'hxx : _0287_;
-  assign _0289_ = state_state == 3'h1;
-  assign _0290_ = _0048_ ? 2'h2 : 2'hx;
-  assign _0291_ = _0047_ ? 2'hx : _0290_;
-  assign _0292_ = abort ? 2'hx : _0291_;
-  function [1:0] _0883_;
+  assign _0287_ = ~ abort;
+  assign _0263_ = & { _0489_, _0283_, _0049_, _0282_ };
+  assign _0264_ = & { _0490_, walk_first_chunk, _0044_ };
+  assign _0265_ = & { _0491_, walk_takes_b, _0284_, _0017_ };
+  assign _0266_ = & { _0492_, walk_takes_b, _0285_, _0017_ };
+  assign _0267_ = & { _0493_, walk_first_chunk, _0010_ };
+  assign _0268_ = & { _0494_, walk_takes_a, _0286_, _0147_ };
+  assign _0269_ = & { _0495_, walk_takes_a, _0287_, _0147_ };
+  assign _0270_ = & { _0174_, _0173_, _0172_, _0171_, _0170_, _0169_, _0168_, _0167_, _0166_, _0165_ };
+  assign _0271_ = & { _0181_, _0180_, _0179_, _0178_, _0177_, _0176_, _0175_ };
+  assign _0272_ = & { _0191_, _0190_, _0189_, _0188_, _0187_, _0186_, _0185_, _0184_, _0183_, _0182_ };
+  assign _0273_ = & { _0201_, _0200_, _0199_, _0198_, _0197_, _0196_, _0195_, _0194_, _0193_, _0192_ };
+  assign _0274_ = & { _0211_, _0210_, _0209_, _0208_, _0207_, _0206_, _0205_, _0204_, _0203_, _0202_ };
+  assign _0275_ = & { _0221_, _0220_, _0219_, _0218_, _0217_, _0216_, _0215_, _0214_, _0213_, _0212_ };
+  assign _0276_ = & { _0229_, _0228_, _0227_, _0226_, _0225_, _0224_, _0223_, _0222_ };
+  assign _0277_ = & { _0234_, _0233_, _0232_, _0231_, _0230_ };
+  assign _0278_ = & { _0239_, _0238_, _0237_, _0236_, _0235_ };
+  assign _0279_ = & { _0246_, _0245_, _0244_, _0243_, _0242_, _0241_, _0240_ };
+  assign _0280_ = & { _0253_, _0252_, _0251_, _0250_, _0249_, _0248_, _0247_ };
+  assign _0281_ = & { _0262_, _0261_, _0260_, _0259_, _0258_, _0257_, _0256_, _0255_, _0254_ };
+  assign _0288_ = walk_takes_a ? _0553_ : 5'hxx;
+  assign _0289_ = abort ? 5'hxx : _0288_;
+  assign _0290_ = state_state == 3'h1;
+  assign _0291_ = _0049_ ? 2'h2 : 2'hx;
+  assign _0292_ = _0048_ ? 2'hx : _0291_;
+  assign _0293_ = abort ? 2'hx : _0292_;
+  function [1:0] _0886_;
     input [1:0] a;
     input [5:0] b;
     input [2:0] s;
     case (s)
       3'b001:
-        _0883_ = b[1:0];
+        _0886_ = b[1:0];
       3'b010:
-        _0883_ = b[3:2];
+        _0886_ = b[3:2];
       3'b100:
-        _0883_ = b[5:4];
+        _0886_ = b[5:4];
       3'b000:
-        _0883_ = a;
+        _0886_ = a;
       default:
-        _0883_ = 2'bx;
+        _0886_ = 2'bx;
     endcase
   endfunction
-  assign _0293_ = _0883_(2'hx, { _0301_, _0297_, _0292_ }, { _0302_, _0298_, _0294_ });
-  assign _0294_ = state_state == 3'h4;
-  assign _0295_ = _0015_ ? 2'h1 : 2'hx;
-  assign _0296_ = walk_takes_b ? _0295_ : 2'hx;
-  assign _0297_ = abort ? 2'hx : _0296_;
-  assign _0298_ = state_state == 3'h2;
-  assign _0299_ = _0143_ ? 2'h0 : 2'hx;
-  assign _0300_ = walk_takes_a ? _0299_ : 2'hx;
-  assign _0301_ = abort ? 2'hx : _0300_;
-  assign _0302_ = state_state == 3'h1;
-  assign _0303_ = _0076_ ? 3'h0 : 3'hx;
-  assign _0304_ = walk_last ? 3'h0 : 3'h1;
-  assign _0305_ = _0074_ ? _0304_ : _0303_;
-  function [2:0] _0896_;
+  assign _0294_ = _0886_(2'hx, { _0302_, _0298_, _0293_ }, { _0303_, _0299_, _0295_ });
+  assign _0295_ = state_state == 3'h4;
+  assign _0296_ = _0017_ ? 2'h1 : 2'hx;
+  assign _0297_ = walk_takes_b ? _0296_ : 2'hx;
+  assign _0298_ = abort ? 2'hx : _0297_;
+  assign _0299_ = state_state == 3'h2;
+  assign _0300_ = _0147_ ? 2'h0 : 2'hx;
+  assign _0301_ = walk_takes_a ? _0300_ : 2'hx;
+  assign _0302_ = abort ? 2'hx : _0301_;
+  assign _0303_ = state_state == 3'h1;
+  assign _0304_ = _0077_ ? 3'h0 : 3'hx;
+  assign _0305_ = walk_last ? 3'h0 : 3'h1;
+  assign _0306_ = _0075_ ? _0305_ : _0304_;
+  function [2:0] _0899_;
     input [2:0] a;
     input [20:0] b;
     input [6:0] s;
     case (s)
       7'b0000001:
-        _0896_ = b[2:0];
+        _0899_ = b[2:0];
       7'b0000010:
-        _0896_ = b[5:3];
+        _0899_ = b[5:3];
       7'b0000100:
-        _0896_ = b[8:6];
+        _0899_ = b[8:6];
       7'b0001000:
-        _0896_ = b[11:9];
+        _0899_ = b[11:9];
       7'b0010000:
-        _0896_ = b[14:12];
+        _0899_ = b[14:12];
       7'b0100000:
-        _0896_ = b[17:15];
+        _0899_ = b[17:15];
       7'b1000000:
-        _0896_ = b[20:18];
+        _0899_ = b[20:18];
       7'b0000000:
-        _0896_ = a;
+        _0899_ = a;
       default:
-        _0896_ = 3'bx;
+        _0899_ = 3'bx;
     endcase
   endfunction
-  assign _0306_ = _0896_(3'hx, { _0327_, _0325_, _0321_, _0318_, _0314_, _0311_, _0305_ }, { _0328_, _0326_, _0322_, _0319_, _0315_, _0312_, _0307_ });
-  assign _0307_ = state_state == 3'h6;
-  assign _0308_ = _0048_ ? 3'h6 : 3'hx;
-  assign _0309_ = walk_last ? 3'h0 : 3'h1;
-  assign _0310_ = _0047_ ? _0309_ : _0308_;
-  assign _0311_ = abort ? 3'h0 : _0310_;
-  assign _0312_ = state_state == 3'h4;
-  assign _0313_ = _0045_ ? 3'h0 : 3'hx;
-  assign _0314_ = _0043_ ? 3'h4 : _0313_;
-  assign _0315_ = state_state == 3'h5;
-  assign _0316_ = _0015_ ? 3'h5 : 3'hx;
-  assign _0317_ = walk_takes_b ? _0316_ : 3'h4;
-  assign _0318_ = abort ? 3'h0 : _0317_;
-  assign _0319_ = state_state == 3'h2;
-  assign _0320_ = _0010_ ? 3'h0 : 3'hx;
-  assign _0321_ = _0008_ ? 3'h2 : _0320_;
-  assign _0322_ = state_state == 3'h3;
-  assign _0323_ = _0143_ ? 3'h3 : 3'hx;
-  assign _0324_ = walk_takes_a ? _0323_ : 3'h2;
-  assign _0325_ = abort ? 3'h0 : _0324_;
-  assign _0326_ = state_state == 3'h1;
-  assign _0327_ = start ? 3'h1 : 3'hx;
-  assign _0328_ = ! state_state;
-  assign _0329_ = walk_last_chunk ? 26'h0 : _0081_[25:0];
-  assign _0330_ = _0074_ ? _0329_ : 26'hxxxxxxx;
-  function [25:0] _0921_;
+  assign _0307_ = _0899_(3'hx, { _0328_, _0326_, _0322_, _0319_, _0315_, _0312_, _0306_ }, { _0329_, _0327_, _0323_, _0320_, _0316_, _0313_, _0308_ });
+  assign _0308_ = state_state == 3'h6;
+  assign _0309_ = _0049_ ? 3'h6 : 3'hx;
+  assign _0310_ = walk_last ? 3'h0 : 3'h1;
+  assign _0311_ = _0048_ ? _0310_ : _0309_;
+  assign _0312_ = abort ? 3'h0 : _0311_;
+  assign _0313_ = state_state == 3'h4;
+  assign _0314_ = _0046_ ? 3'h0 : 3'hx;
+  assign _0315_ = _0044_ ? 3'h4 : _0314_;
+  assign _0316_ = state_state == 3'h5;
+  assign _0317_ = _0017_ ? 3'h5 : 3'hx;
+  assign _0318_ = walk_takes_b ? _0317_ : 3'h4;
+  assign _0319_ = abort ? 3'h0 : _0318_;
+  assign _0320_ = state_state == 3'h2;
+  assign _0321_ = _0013_ ? 3'h0 : 3'hx;
+  assign _0322_ = _0010_ ? 3'h2 : _0321_;
+  assign _0323_ = state_state == 3'h3;
+  assign _0324_ = _0147_ ? 3'h3 : 3'hx;
+  assign _0325_ = walk_takes_a ? _0324_ : 3'h2;
+  assign _0326_ = abort ? 3'h0 : _0325_;
+  assign _0327_ = state_state == 3'h1;
+  assign _0328_ = start ? 3'h1 : 3'hx;
+  assign _0329_ = ! state_state;
+  assign _0330_ = walk_last_chunk ? 26'h0 : _0082_[25:0];
+  assign _0331_ = _0075_ ? _0330_ : 26'hxxxxxxx;
+  function [25:0] _0924_;
     input [25:0] a;
     input [77:0] b;
     input [2:0] s;
     case (s)
       3'b001:
-        _0921_ = b[25:0];
+        _0924_ = b[25:0];
       3'b010:
-        _0921_ = b[51:26];
+        _0924_ = b[51:26];
       3'b100:
-        _0921_ = b[77:52];
+        _0924_ = b[77:52];
       3'b000:
-        _0921_ = a;
+        _0924_ = a;
       default:
-        _0921_ = 26'bx;
+        _0924_ = 26'bx;
     endcase
   endfunction
-  assign _0331_ = _0921_(26'hxxxxxxx, { _0337_, _0335_, _0330_ }, { _0338_, _0336_, _0332_ });
-  assign _0332_ = state_state == 3'h6;
-  assign _0333_ = walk_last_chunk ? 26'h0 : _0053_[25:0];
-  assign _0334_ = _0047_ ? _0333_ : 26'hxxxxxxx;
-  assign _0335_ = abort ? 26'hxxxxxxx : _0334_;
-  assign _0336_ = state_state == 3'h4;
-  assign _0337_ = start ? 26'h0 : 26'hxxxxxxx;
-  assign _0338_ = ! state_state;
-  assign _0339_ = walk_last_chunk ? 26'h0 : _0078_[25:0];
-  assign _0340_ = _0074_ ? _0339_ : 26'hxxxxxxx;
-  function [25:0] _0931_;
+  assign _0332_ = _0924_(26'hxxxxxxx, { _0338_, _0336_, _0331_ }, { _0339_, _0337_, _0333_ });
+  assign _0333_ = state_state == 3'h6;
+  assign _0334_ = walk_last_chunk ? 26'h0 : _0054_[25:0];
+  assign _0335_ = _0048_ ? _0334_ : 26'hxxxxxxx;
+  assign _0336_ = abort ? 26'hxxxxxxx : _0335_;
+  assign _0337_ = state_state == 3'h4;
+  assign _0338_ = start ? 26'h0 : 26'hxxxxxxx;
+  assign _0339_ = ! state_state;
+  assign _0340_ = walk_last_chunk ? 26'h0 : _0080_[25:0];
+  assign _0341_ = _0075_ ? _0340_ : 26'hxxxxxxx;
+  function [25:0] _0934_;
     input [25:0] a;
     input [77:0] b;
     input [2:0] s;
     case (s)
       3'b001:
-        _0931_ = b[25:0];
+        _0934_ = b[25:0];
       3'b010:
-        _0931_ = b[51:26];
+        _0934_ = b[51:26];
       3'b100:
-        _0931_ = b[77:52];
+        _0934_ = b[77:52];
       3'b000:
-        _0931_ = a;
+        _0934_ = a;
       default:
-        _0931_ = 26'bx;
+        _0934_ = 26'bx;
     endcase
   endfunction
-  assign _0341_ = _0931_(26'hxxxxxxx, { _0347_, _0345_, _0340_ }, { _0348_, _0346_, _0342_ });
-  assign _0342_ = state_state == 3'h6;
-  assign _0343_ = walk_last_chunk ? 26'h0 : _0051_[25:0];
-  assign _0344_ = _0047_ ? _0343_ : 26'hxxxxxxx;
-  assign _0345_ = abort ? 26'hxxxxxxx : _0344_;
-  assign _0346_ = state_state == 3'h4;
-  assign _0347_ = start ? 26'h0 : 26'hxxxxxxx;
-  assign _0348_ = ! state_state;
-  assign _0349_ = walk_last_col ? plan[369:330] : _0084_[39:0];
-  assign _0350_ = walk_last_chunk ? _0349_ : 40'hxxxxxxxxxx;
-  assign _0351_ = _0074_ ? _0350_ : 40'hxxxxxxxxxx;
-  function [39:0] _0942_;
+  assign _0342_ = _0934_(26'hxxxxxxx, { _0348_, _0346_, _0341_ }, { _0349_, _0347_, _0343_ });
+  assign _0343_ = state_state == 3'h6;
+  assign _0344_ = walk_last_chunk ? 26'h0 : _0052_[25:0];
+  assign _0345_ = _0048_ ? _0344_ : 26'hxxxxxxx;
+  assign _0346_ = abort ? 26'hxxxxxxx : _0345_;
+  assign _0347_ = state_state == 3'h4;
+  assign _0348_ = start ? 26'h0 : 26'hxxxxxxx;
+  assign _0349_ = ! state_state;
+  assign _0350_ = walk_last_col ? plan[369:330] : _0085_[39:0];
+  assign _0351_ = walk_last_chunk ? _0350_ : 40'hxxxxxxxxxx;
+  assign _0352_ = _0075_ ? _0351_ : 40'hxxxxxxxxxx;
+  function [39:0] _0945_;
     input [39:0] a;
     input [119:0] b;
     input [2:0] s;
     case (s)
       3'b001:
-        _0942_ = b[39:0];
+        _0945_ = b[39:0];
       3'b010:
-        _0942_ = b[79:40];
+        _0945_ = b[79:40];
       3'b100:
-        _0942_ = b[119:80];
+        _0945_ = b[119:80];
       3'b000:
-        _0942_ = a;
+        _0945_ = a;
       default:
-        _0942_ = 40'bx;
+        _0945_ = 40'bx;
     endcase
   endfunction
-  assign _0352_ = _0942_(40'hxxxxxxxxxx, { _0359_, _0357_, _0351_ }, { _0360_, _0358_, _0353_ });
-  assign _0353_ = state_state == 3'h6;
-  assign _0354_ = walk_last_col ? plan[369:330] : _0056_[39:0];
-  assign _0355_ = walk_last_chunk ? _0354_ : 40'hxxxxxxxxxx;
-  assign _0356_ = _0047_ ? _0355_ : 40'hxxxxxxxxxx;
-  assign _0357_ = abort ? 40'hxxxxxxxxxx : _0356_;
-  assign _0358_ = state_state == 3'h4;
-  assign _0359_ = start ? plan[369:330] : 40'hxxxxxxxxxx;
-  assign _0360_ = ! state_state;
-  assign _0361_ = walk_last_col ? plan[211:172] : after_b;
-  assign _0362_ = walk_last_chunk ? _0361_ : 40'hxxxxxxxxxx;
-  assign _0363_ = _0074_ ? _0362_ : 40'hxxxxxxxxxx;
-  function [39:0] _0954_;
+  assign _0353_ = _0945_(40'hxxxxxxxxxx, { _0360_, _0358_, _0352_ }, { _0361_, _0359_, _0354_ });
+  assign _0354_ = state_state == 3'h6;
+  assign _0355_ = walk_last_col ? plan[369:330] : _0057_[39:0];
+  assign _0356_ = walk_last_chunk ? _0355_ : 40'hxxxxxxxxxx;
+  assign _0357_ = _0048_ ? _0356_ : 40'hxxxxxxxxxx;
+  assign _0358_ = abort ? 40'hxxxxxxxxxx : _0357_;
+  assign _0359_ = state_state == 3'h4;
+  assign _0360_ = start ? plan[369:330] : 40'hxxxxxxxxxx;
+  assign _0361_ = ! state_state;
+  assign _0362_ = walk_last_col ? plan[211:172] : after_b;
+  assign _0363_ = walk_last_chunk ? _0362_ : 40'hxxxxxxxxxx;
+  assign _0364_ = _0075_ ? _0363_ : 40'hxxxxxxxxxx;
+  function [39:0] _0957_;
     input [39:0] a;
     input [119:0] b;
     input [2:0] s;
     case (s)
       3'b001:
-        _0954_ = b[39:0];
+        _0957_ = b[39:0];
       3'b010:
-        _0954_ = b[79:40];
+        _0957_ = b[79:40];
       3'b100:
-        _0954_ = b[119:80];
+        _0957_ = b[119:80];
       3'b000:
-        _0954_ = a;
+        _0957_ = a;
       default:
-        _0954_ = 40'bx;
+        _0957_ = 40'bx;
     endcase
   endfunction
-  assign _0364_ = _0954_(40'hxxxxxxxxxx, { _0371_, _0369_, _0363_ }, { _0372_, _0370_, _0365_ });
-  assign _0365_ = state_state == 3'h6;
-  assign _0366_ = walk_last_col ? plan[211:172] : after_b;
-  assign _0367_ = walk_last_chunk ? _0366_ : 40'hxxxxxxxxxx;
-  assign _0368_ = _0047_ ? _0367_ : 40'hxxxxxxxxxx;
-  assign _0369_ = abort ? 40'hxxxxxxxxxx : _0368_;
-  assign _0370_ = state_state == 3'h4;
-  assign _0371_ = start ? plan[211:172] : 40'hxxxxxxxxxx;
-  assign _0372_ = ! state_state;
-  assign _0373_ = walk_last_col ? after_a : 40'hxxxxxxxxxx;
-  assign _0374_ = walk_last_chunk ? _0373_ : 40'hxxxxxxxxxx;
-  assign _0375_ = _0074_ ? _0374_ : 40'hxxxxxxxxxx;
-  function [39:0] _0966_;
+  assign _0365_ = _0957_(40'hxxxxxxxxxx, { _0372_, _0370_, _0364_ }, { _0373_, _0371_, _0366_ });
+  assign _0366_ = state_state == 3'h6;
+  assign _0367_ = walk_last_col ? plan[211:172] : after_b;
+  assign _0368_ = walk_last_chunk ? _0367_ : 40'hxxxxxxxxxx;
+  assign _0369_ = _0048_ ? _0368_ : 40'hxxxxxxxxxx;
+  assign _0370_ = abort ? 40'hxxxxxxxxxx : _0369_;
+  assign _0371_ = state_state == 3'h4;
+  assign _0372_ = start ? plan[211:172] : 40'hxxxxxxxxxx;
+  assign _0373_ = ! state_state;
+  assign _0374_ = walk_last_col ? after_a : 40'hxxxxxxxxxx;
+  assign _0375_ = walk_last_chunk ? _0374_ : 40'hxxxxxxxxxx;
+  assign _0376_ = _0075_ ? _0375_ : 40'hxxxxxxxxxx;
+  function [39:0] _0969_;
     input [39:0] a;
     input [119:0] b;
     input [2:0] s;
     case (s)
       3'b001:
-        _0966_ = b[39:0];
+        _0969_ = b[39:0];
       3'b010:
-        _0966_ = b[79:40];
+        _0969_ = b[79:40];
       3'b100:
-        _0966_ = b[119:80];
+        _0969_ = b[119:80];
       3'b000:
-        _0966_ = a;
+        _0969_ = a;
       default:
-        _0966_ = 40'bx;
+        _0969_ = 40'bx;
     endcase
   endfunction
-  assign _0376_ = _0966_(40'hxxxxxxxxxx, { _0383_, _0381_, _0375_ }, { _0384_, _0382_, _0377_ });
-  assign _0377_ = state_state == 3'h6;
-  assign _0378_ = walk_last_col ? after_a : 40'hxxxxxxxxxx;
-  assign _0379_ = walk_last_chunk ? _0378_ : 40'hxxxxxxxxxx;
-  assign _0380_ = _0047_ ? _0379_ : 40'hxxxxxxxxxx;
-  assign _0381_ = abort ? 40'hxxxxxxxxxx : _0380_;
-  assign _0382_ = state_state == 3'h4;
-  assign _0383_ = start ? plan[135:96] : 40'hxxxxxxxxxx;
-  assign _0384_ = ! state_state;
-  assign _0385_ = ends_row ? _0127_[6:0] : _0139_[6:0];
-  assign _0386_ = bursts_i_valid ? _0385_ : beats;
-  assign _0387_ = _0048_ ? _0072_[6:0] : _0386_;
-  assign _0388_ = _0047_ ? _0386_ : _0387_;
-  assign _0389_ = abort ? _0386_ : _0388_;
-  function [6:0] _0980_;
+  assign _0377_ = _0969_(40'hxxxxxxxxxx, { _0384_, _0382_, _0376_ }, { _0385_, _0383_, _0378_ });
+  assign _0378_ = state_state == 3'h6;
+  assign _0379_ = walk_last_col ? after_a : 40'hxxxxxxxxxx;
+  assign _0380_ = walk_last_chunk ? _0379_ : 40'hxxxxxxxxxx;
+  assign _0381_ = _0048_ ? _0380_ : 40'hxxxxxxxxxx;
+  assign _0382_ = abort ? 40'hxxxxxxxxxx : _0381_;
+  assign _0383_ = state_state == 3'h4;
+  assign _0384_ = start ? plan[135:96] : 40'hxxxxxxxxxx;
+  assign _0385_ = ! state_state;
+  assign _0386_ = ends_row ? _0131_[6:0] : _0142_[6:0];
+  assign _0387_ = bursts_i_valid ? _0386_ : beats;
+  assign _0388_ = _0049_ ? _0073_[6:0] : _0387_;
+  assign _0389_ = _0048_ ? _0387_ : _0388_;
+  assign _0390_ = abort ? _0387_ : _0389_;
+  function [6:0] _0983_;
     input [6:0] a;
     input [20:0] b;
     input [2:0] s;
     case (s)
       3'b001:
-        _0980_ = b[6:0];
+        _0983_ = b[6:0];
       3'b010:
-        _0980_ = b[13:7];
+        _0983_ = b[13:7];
       3'b100:
-        _0980_ = b[20:14];
+        _0983_ = b[20:14];
       3'b000:
-        _0980_ = a;
+        _0983_ = a;
       default:
-        _0980_ = 7'bx;
+        _0983_ = 7'bx;
     endcase
   endfunction
-  assign _0390_ = _0980_(_0386_, { _0398_, _0394_, _0389_ }, { _0399_, _0395_, _0391_ });
-  assign _0391_ = state_state == 3'h4;
-  assign _0392_ = _0015_ ? _0038_[6:0] : _0386_;
-  assign _0393_ = walk_takes_b ? _0392_ : _0386_;
-  assign _0394_ = abort ? _0386_ : _0393_;
-  assign _0395_ = state_state == 3'h2;
-  assign _0396_ = _0143_ ? _0004_[6:0] : _0386_;
-  assign _0397_ = walk_takes_a ? _0396_ : _0386_;
-  assign _0398_ = abort ? _0386_ : _0397_;
-  assign _0399_ = state_state == 3'h1;
-  assign _0400_ = ends_row ? { 2'h0, _0118_[25:4] } : _0130_[23:0];
-  assign _0401_ = bursts_i_valid ? _0400_ : beats_left;
-  assign _0402_ = _0048_ ? { 17'h0, _0060_[10:4] } : _0401_;
-  assign _0403_ = _0047_ ? _0401_ : _0402_;
-  assign _0404_ = abort ? _0401_ : _0403_;
-  function [23:0] _0995_;
+  assign _0391_ = _0983_(_0387_, { _0399_, _0395_, _0390_ }, { _0400_, _0396_, _0392_ });
+  assign _0392_ = state_state == 3'h4;
+  assign _0393_ = _0017_ ? _0040_[6:0] : _0387_;
+  assign _0394_ = walk_takes_b ? _0393_ : _0387_;
+  assign _0395_ = abort ? _0387_ : _0394_;
+  assign _0396_ = state_state == 3'h2;
+  assign _0397_ = _0147_ ? _0006_[6:0] : _0387_;
+  assign _0398_ = walk_takes_a ? _0397_ : _0387_;
+  assign _0399_ = abort ? _0387_ : _0398_;
+  assign _0400_ = state_state == 3'h1;
+  assign _0401_ = ends_row ? { 2'h0, _0122_[25:4] } : _0134_[23:0];
+  assign _0402_ = bursts_i_valid ? _0401_ : beats_left;
+  assign _0403_ = _0049_ ? { 17'h0, _0062_[10:4] } : _0402_;
+  assign _0404_ = _0048_ ? _0402_ : _0403_;
+  assign _0405_ = abort ? _0402_ : _0404_;
+  function [23:0] _0998_;
     input [23:0] a;
     input [71:0] b;
     input [2:0] s;
     case (s)
       3'b001:
-        _0995_ = b[23:0];
+        _0998_ = b[23:0];
       3'b010:
-        _0995_ = b[47:24];
+        _0998_ = b[47:24];
       3'b100:
-        _0995_ = b[71:48];
+        _0998_ = b[71:48];
       3'b000:
-        _0995_ = a;
+        _0998_ = a;
       default:
-        _0995_ = 24'bx;
+        _0998_ = 24'bx;
     endcase
   endfunction
-  assign _0405_ = _0995_(_0401_, { _0413_, _0409_, _0404_ }, { _0414_, _0410_, _0406_ });
-  assign _0406_ = state_state == 3'h4;
-  assign _0407_ = _0015_ ? { 1'h0, _0023_[26:4] } : _0401_;
-  assign _0408_ = walk_takes_b ? _0407_ : _0401_;
-  assign _0409_ = abort ? _0401_ : _0408_;
-  assign _0410_ = state_state == 3'h2;
-  assign _0411_ = _0143_ ? { 1'h0, _0151_[26:4] } : _0401_;
-  assign _0412_ = walk_takes_a ? _0411_ : _0401_;
-  assign _0413_ = abort ? _0401_ : _0412_;
-  assign _0414_ = state_state == 3'h1;
-  assign _0415_ = ends_row ? next_address[39:4] : _0129_[35:0];
-  assign _0416_ = bursts_i_valid ? _0415_ : beat_address;
-  assign _0417_ = _0048_ ? panel_c[39:4] : _0416_;
-  assign _0418_ = _0047_ ? _0416_ : _0417_;
-  assign _0419_ = abort ? _0416_ : _0418_;
-  function [35:0] _1010_;
+  assign _0406_ = _0998_(_0402_, { _0414_, _0410_, _0405_ }, { _0415_, _0411_, _0407_ });
+  assign _0407_ = state_state == 3'h4;
+  assign _0408_ = _0017_ ? { 1'h0, _0024_[26:4] } : _0402_;
+  assign _0409_ = walk_takes_b ? _0408_ : _0402_;
+  assign _0410_ = abort ? _0402_ : _0409_;
+  assign _0411_ = state_state == 3'h2;
+  assign _0412_ = _0147_ ? { 1'h0, _0154_[26:4] } : _0402_;
+  assign _0413_ = walk_takes_a ? _0412_ : _0402_;
+  assign _0414_ = abort ? _0402_ : _0413_;
+  assign _0415_ = state_state == 3'h1;
+  assign _0416_ = ends_row ? next_address[39:4] : _0133_[35:0];
+  assign _0417_ = bursts_i_valid ? _0416_ : beat_address;
+  assign _0418_ = _0049_ ? panel_c[39:4] : _0417_;
+  assign _0419_ = _0048_ ? _0417_ : _0418_;
+  assign _0420_ = abort ? _0417_ : _0419_;
+  function [35:0] _1013_;
     input [35:0] a;
     input [107:0] b;
     input [2:0] s;
     case (s)
       3'b001:
-        _1010_ = b[35:0];
+        _1013_ = b[35:0];
       3'b010:
-        _1010_ = b[71:36];
+        _1013_ = b[71:36];
       3'b100:
-        _1010_ = b[107:72];
+        _1013_ = b[107:72];
       3'b000:
-        _1010_ = a;
+        _1013_ = a;
       default:
-        _1010_ = 36'bx;
+        _1013_ = 36'bx;
     endcase
   endfunction
-  assign _0420_ = _1010_(_0416_, { _0428_, _0424_, _0419_ }, { _0429_, _0425_, _0421_ });
-  assign _0421_ = state_state == 3'h4;
-  assign _0422_ = _0015_ ? _0018_[39:4] : _0416_;
-  assign _0423_ = walk_takes_b ? _0422_ : _0416_;
-  assign _0424_ = abort ? _0416_ : _0423_;
-  assign _0425_ = state_state == 3'h2;
-  assign _0426_ = _0143_ ? _0147_[39:4] : _0416_;
-  assign _0427_ = walk_takes_a ? _0426_ : _0416_;
-  assign _0428_ = abort ? _0416_ : _0427_;
-  assign _0429_ = state_state == 3'h1;
-  assign _0430_ = ends_row ? next_address : address;
-  assign _0431_ = bursts_i_valid ? _0430_ : address;
-  assign _0432_ = _0048_ ? panel_c : _0431_;
-  assign _0433_ = _0047_ ? _0431_ : _0432_;
-  assign _0434_ = abort ? _0431_ : _0433_;
-  function [39:0] _1025_;
+  assign _0421_ = _1013_(_0417_, { _0429_, _0425_, _0420_ }, { _0430_, _0426_, _0422_ });
+  assign _0422_ = state_state == 3'h4;
+  assign _0423_ = _0017_ ? _0020_[39:4] : _0417_;
+  assign _0424_ = walk_takes_b ? _0423_ : _0417_;
+  assign _0425_ = abort ? _0417_ : _0424_;
+  assign _0426_ = state_state == 3'h2;
+  assign _0427_ = _0147_ ? _0150_[39:4] : _0417_;
+  assign _0428_ = walk_takes_a ? _0427_ : _0417_;
+  assign _0429_ = abort ? _0417_ : _0428_;
+  assign _0430_ = state_state == 3'h1;
+  assign _0431_ = ends_row ? next_address : address;
+  assign _0432_ = bursts_i_valid ? _0431_ : address;
+  assign _0433_ = _0049_ ? panel_c : _0432_;
+  assign _0434_ = _0048_ ? _0432_ : _0433_;
+  assign _0435_ = abort ? _0432_ : _0434_;
+  function [39:0] _1028_;
     input [39:0] a;
     input [119:0] b;
     input [2:0] s;
     case (s)
       3'b001:
-        _1025_ = b[39:0];
+        _1028_ = b[39:0];
       3'b010:
-        _1025_ = b[79:40];
+        _1028_ = b[79:40];
       3'b100:
-        _1025_ = b[119:80];
+        _1028_ = b[119:80];
       3'b000:
-        _1025_ = a;
+        _1028_ = a;
       default:
-        _1025_ = 40'bx;
+        _1028_ = 40'bx;
     endcase
   endfunction
-  assign _0435_ = _1025_(_0431_, { _0443_, _0439_, _0434_ }, { _0444_, _0440_, _0436_ });
-  assign _0436_ = state_state == 3'h4;
-  assign _0437_ = _0015_ ? _0017_[39:0] : _0431_;
-  assign _0438_ = walk_takes_b ? _0437_ : _0431_;
-  assign _0439_ = abort ? _0431_ : _0438_;
-  assign _0440_ = state_state == 3'h2;
-  assign _0441_ = _0143_ ? _0146_[39:0] : _0431_;
-  assign _0442_ = walk_takes_a ? _0441_ : _0431_;
-  assign _0443_ = abort ? _0431_ : _0442_;
-  assign _0444_ = state_state == 3'h1;
-  assign _0445_ = ends_row ? chunk_beat : _0128_[6:0];
-  assign _0446_ = bursts_i_valid ? _0445_ : ring_beat;
-  assign _0447_ = _0048_ ? 7'h0 : _0446_;
-  assign _0448_ = _0047_ ? _0446_ : _0447_;
-  assign _0449_ = abort ? _0446_ : _0448_;
-  function [6:0] _1040_;
+  assign _0436_ = _1028_(_0432_, { _0444_, _0440_, _0435_ }, { _0445_, _0441_, _0437_ });
+  assign _0437_ = state_state == 3'h4;
+  assign _0438_ = _0017_ ? _0019_[39:0] : _0432_;
+  assign _0439_ = walk_takes_b ? _0438_ : _0432_;
+  assign _0440_ = abort ? _0432_ : _0439_;
+  assign _0441_ = state_state == 3'h2;
+  assign _0442_ = _0147_ ? _0149_[39:0] : _0432_;
+  assign _0443_ = walk_takes_a ? _0442_ : _0432_;
+  assign _0444_ = abort ? _0432_ : _0443_;
+  assign _0445_ = state_state == 3'h1;
+  assign _0446_ = ends_row ? chunk_beat : _0132_[6:0];
+  assign _0447_ = bursts_i_valid ? _0446_ : ring_beat;
+  assign _0448_ = _0049_ ? 7'h0 : _0447_;
+  assign _0449_ = _0048_ ? _0447_ : _0448_;
+  assign _0450_ = abort ? _0447_ : _0449_;
+  function [6:0] _1043_;
     input [6:0] a;
     input [20:0] b;
     input [2:0] s;
     case (s)
       3'b001:
-        _1040_ = b[6:0];
+        _1043_ = b[6:0];
       3'b010:
-        _1040_ = b[13:7];
+        _1043_ = b[13:7];
       3'b100:
-        _1040_ = b[20:14];
+        _1043_ = b[20:14];
       3'b000:
-        _1040_ = a;
+        _1043_ = a;
       default:
-        _1040_ = 7'bx;
+        _1043_ = 7'bx;
     endcase
   endfunction
-  assign _0450_ = _1040_(_0446_, { _0458_, _0454_, _0449_ }, { _0459_, _0455_, _0451_ });
-  assign _0451_ = state_state == 3'h4;
-  assign _0452_ = _0015_ ? head_b[6:0] : _0446_;
-  assign _0453_ = walk_takes_b ? _0452_ : _0446_;
-  assign _0454_ = abort ? _0446_ : _0453_;
-  assign _0455_ = state_state == 3'h2;
-  assign _0456_ = _0143_ ? head_a[6:0] : _0446_;
-  assign _0457_ = walk_takes_a ? _0456_ : _0446_;
-  assign _0458_ = abort ? _0446_ : _0457_;
-  assign _0459_ = state_state == 3'h1;
-  assign _0460_ = ends_row ? _0116_[3:0] : row;
-  assign _0461_ = bursts_i_valid ? _0460_ : row;
-  assign _0462_ = _0048_ ? 4'h0 : _0461_;
-  assign _0463_ = _0047_ ? _0461_ : _0462_;
-  assign _0464_ = abort ? _0461_ : _0463_;
-  function [3:0] _1055_;
+  assign _0451_ = _1043_(_0447_, { _0459_, _0455_, _0450_ }, { _0460_, _0456_, _0452_ });
+  assign _0452_ = state_state == 3'h4;
+  assign _0453_ = _0017_ ? head_b[6:0] : _0447_;
+  assign _0454_ = walk_takes_b ? _0453_ : _0447_;
+  assign _0455_ = abort ? _0447_ : _0454_;
+  assign _0456_ = state_state == 3'h2;
+  assign _0457_ = _0147_ ? head_a[6:0] : _0447_;
+  assign _0458_ = walk_takes_a ? _0457_ : _0447_;
+  assign _0459_ = abort ? _0447_ : _0458_;
+  assign _0460_ = state_state == 3'h1;
+  assign _0461_ = ends_row ? _0120_[3:0] : row;
+  assign _0462_ = bursts_i_valid ? _0461_ : row;
+  assign _0463_ = _0049_ ? 4'h0 : _0462_;
+  assign _0464_ = _0048_ ? _0462_ : _0463_;
+  assign _0465_ = abort ? _0462_ : _0464_;
+  function [3:0] _1058_;
     input [3:0] a;
     input [11:0] b;
     input [2:0] s;
     case (s)
       3'b001:
-        _1055_ = b[3:0];
+        _1058_ = b[3:0];
       3'b010:
-        _1055_ = b[7:4];
+        _1058_ = b[7:4];
       3'b100:
-        _1055_ = b[11:8];
+        _1058_ = b[11:8];
       3'b000:
-        _1055_ = a;
+        _1058_ = a;
       default:
-        _1055_ = 4'bx;
+        _1058_ = 4'bx;
     endcase
   endfunction
-  assign _0465_ = _1055_(_0461_, { _0473_, _0469_, _0464_ }, { _0474_, _0470_, _0466_ });
-  assign _0466_ = state_state == 3'h4;
-  assign _0467_ = _0015_ ? 4'h0 : _0461_;
-  assign _0468_ = walk_takes_b ? _0467_ : _0461_;
-  assign _0469_ = abort ? _0461_ : _0468_;
-  assign _0470_ = state_state == 3'h2;
-  assign _0471_ = _0143_ ? 4'h0 : _0461_;
-  assign _0472_ = walk_takes_a ? _0471_ : _0461_;
-  assign _0473_ = abort ? _0461_ : _0472_;
-  assign _0474_ = state_state == 3'h1;
-  assign _0475_ = _0102_ ? 1'h1 : 1'h0;
-  assign _0476_ = _0101_ ? 1'h0 : _0475_;
-  assign _0477_ = abort ? 1'h0 : _0476_;
-  assign channels_asked = _0478_ ? _0477_ : 1'h0;
-  assign _0478_ = state_state == 3'h4;
-  assign _0479_ = _0104_ ? 1'h1 : 1'h0;
-  function [0:0] _1071_;
+  assign _0466_ = _1058_(_0462_, { _0474_, _0470_, _0465_ }, { _0475_, _0471_, _0467_ });
+  assign _0467_ = state_state == 3'h4;
+  assign _0468_ = _0017_ ? 4'h0 : _0462_;
+  assign _0469_ = walk_takes_b ? _0468_ : _0462_;
+  assign _0470_ = abort ? _0462_ : _0469_;
+  assign _0471_ = state_state == 3'h2;
+  assign _0472_ = _0147_ ? 4'h0 : _0462_;
+  assign _0473_ = walk_takes_a ? _0472_ : _0462_;
+  assign _0474_ = abort ? _0462_ : _0473_;
+  assign _0475_ = state_state == 3'h1;
+  assign _0476_ = _0106_ ? 1'h1 : 1'h0;
+  assign _0477_ = _0105_ ? 1'h0 : _0476_;
+  assign _0478_ = abort ? 1'h0 : _0477_;
+  assign channels_asked = _0479_ ? _0478_ : 1'h0;
+  assign _0479_ = state_state == 3'h4;
+  assign _0480_ = _0107_ ? 1'h1 : 1'h0;
+  function [0:0] _1074_;
     input [0:0] a;
     input [1:0] b;
     input [1:0] s;
     case (s)
       2'b01:
-        _1071_ = b[0:0];
+        _1074_ = b[0:0];
       2'b10:
-        _1071_ = b[1:1];
+        _1074_ = b[1:1];
       2'b00:
-        _1071_ = a;
+        _1074_ = a;
       default:
-        _1071_ = 1'bx;
+        _1074_ = 1'bx;
     endcase
   endfunction
-  assign step_done = _1071_(1'h0, { _0482_, _0479_ }, { _0483_, _0480_ });
-  assign _0480_ = state_state == 3'h6;
-  assign _0481_ = _0101_ ? 1'h1 : 1'h0;
-  assign _0482_ = abort ? 1'h0 : _0481_;
-  assign _0483_ = state_state == 3'h4;
-  function [0:0] _1076_;
+  assign step_done = _1074_(1'h0, { _0483_, _0480_ }, { _0484_, _0481_ });
+  assign _0481_ = state_state == 3'h6;
+  assign _0482_ = _0105_ ? 1'h1 : 1'h0;
+  assign _0483_ = abort ? 1'h0 : _0482_;
+  assign _0484_ = state_state == 3'h4;
+  function [0:0] _1079_;
     input [0:0] a;
     input [2:0] b;
     input [2:0] s;
     case (s)
       3'b001:
-        _1076_ = b[0:0];
+        _1079_ = b[0:0];
       3'b010:
-        _1076_ = b[1:1];
+        _1079_ = b[1:1];
       3'b100:
-        _1076_ = b[2:2];
+        _1079_ = b[2:2];
       3'b000:
-        _1076_ = a;
+        _1079_ = a;
       default:
-        _1076_ = 1'bx;
+        _1079_ = 1'bx;
     endcase
   endfunction
-  assign asks = _1076_(1'h0, 3'h7, { _0486_, _0485_, _0484_ });
-  assign _0484_ = state_state == 3'h6;
-  assign _0485_ = state_state == 3'h5;
-  assign _0486_ = state_state == 3'h3;
-  assign quiet = _0487_ ? _0099_ : 1'h0;
-  assign _0487_ = ! state_state;
-  assign write_b = _0040_ ? lanes_b : 16'h0;
-  assign lanes_b = plan[246] ? _0011_[15:0] : _0021_;
-  assign write_a = _0154_ ? lanes_a : 16'h0;
-  assign lanes_a = plan[170] ? _0124_[15:0] : _0134_;
-  assign _0488_ = state_state == 3'h4;
-  assign _0489_ = state_state == 3'h5;
-  assign _0490_ = state_state == 3'h2;
+  assign asks = _1079_(1'h0, 3'h7, { _0487_, _0486_, _0485_ });
+  assign _0485_ = state_state == 3'h6;
+  assign _0486_ = state_state == 3'h5;
+  assign _0487_ = state_state == 3'h3;
+  assign quiet = _0488_ ? _0102_ : 1'h0;
+  assign _0488_ = ! state_state;
+  assign write_b = _0060_ ? lanes_b : 16'h0;
+  assign lanes_b = plan[246] ? _0029_[15:0] : _0039_;
+  assign write_a = _0011_ ? lanes_a : 16'h0;
+  assign lanes_a = plan[170] ? _0145_[15:0] : _0155_;
+  assign _0489_ = state_state == 3'h4;
+  assign _0490_ = state_state == 3'h5;
   assign _0491_ = state_state == 3'h2;
-  assign _0492_ = state_state == 3'h3;
-  assign _0493_ = state_state == 3'h1;
+  assign _0492_ = state_state == 3'h2;
+  assign _0493_ = state_state == 3'h3;
   assign _0494_ = state_state == 3'h1;
-  assign _0495_ = _0048_ ? channel_slot : 3'hx;
-  assign _0496_ = _0047_ ? 3'hx : _0495_;
-  assign _0497_ = abort ? 3'hx : _0496_;
-  function [2:0] _1096_;
+  assign _0495_ = state_state == 3'h1;
+  assign _0496_ = _0049_ ? channel_slot : 3'hx;
+  assign _0497_ = _0048_ ? 3'hx : _0496_;
+  assign _0498_ = abort ? 3'hx : _0497_;
+  function [2:0] _1099_;
     input [2:0] a;
     input [8:0] b;
     input [2:0] s;
     case (s)
       3'b001:
-        _1096_ = b[2:0];
+        _1099_ = b[2:0];
       3'b010:
-        _1096_ = b[5:3];
+        _1099_ = b[5:3];
       3'b100:
-        _1096_ = b[8:6];
+        _1099_ = b[8:6];
       3'b000:
-        _1096_ = a;
+        _1099_ = a;
       default:
-        _1096_ = 3'bx;
+        _1099_ = 3'bx;
     endcase
   endfunction
-  assign _0498_ = _1096_(3'hx, { _0506_, _0502_, _0497_ }, { _0507_, _0503_, _0499_ });
-  assign _0499_ = state_state == 3'h4;
-  assign _0500_ = _0015_ ? chunks_b[2:0] : 3'hx;
-  assign _0501_ = walk_takes_b ? _0500_ : 3'hx;
-  assign _0502_ = abort ? 3'hx : _0501_;
-  assign _0503_ = state_state == 3'h2;
-  assign _0504_ = _0143_ ? chunks_a[2:0] : 3'hx;
-  assign _0505_ = walk_takes_a ? _0504_ : 3'hx;
-  assign _0506_ = abort ? 3'hx : _0505_;
-  assign _0507_ = state_state == 3'h1;
-  assign _0508_ = _0015_ ? head_b[6:0] : 7'hxx;
-  assign _0509_ = walk_takes_b ? _0508_ : 7'hxx;
-  assign _0510_ = abort ? 7'hxx : _0509_;
-  function [6:0] _1109_;
+  assign _0499_ = _1099_(3'hx, { _0507_, _0503_, _0498_ }, { _0508_, _0504_, _0500_ });
+  assign _0500_ = state_state == 3'h4;
+  assign _0501_ = _0017_ ? chunks_b[2:0] : 3'hx;
+  assign _0502_ = walk_takes_b ? _0501_ : 3'hx;
+  assign _0503_ = abort ? 3'hx : _0502_;
+  assign _0504_ = state_state == 3'h2;
+  assign _0505_ = _0147_ ? chunks_a[2:0] : 3'hx;
+  assign _0506_ = walk_takes_a ? _0505_ : 3'hx;
+  assign _0507_ = abort ? 3'hx : _0506_;
+  assign _0508_ = state_state == 3'h1;
+  assign _0509_ = _0017_ ? head_b[6:0] : 7'hxx;
+  assign _0510_ = walk_takes_b ? _0509_ : 7'hxx;
+  assign _0511_ = abort ? 7'hxx : _0510_;
+  function [6:0] _1112_;
     input [6:0] a;
     input [13:0] b;
     input [1:0] s;
     case (s)
       2'b01:
-        _1109_ = b[6:0];
+        _1112_ = b[6:0];
       2'b10:
-        _1109_ = b[13:7];
+        _1112_ = b[13:7];
       2'b00:
-        _1109_ = a;
+        _1112_ = a;
       default:
-        _1109_ = 7'bx;
+        _1112_ = 7'bx;
     endcase
   endfunction
-  assign _0511_ = _1109_(7'hxx, { _0515_, _0510_ }, { _0516_, _0512_ });
-  assign _0512_ = state_state == 3'h2;
-  assign _0513_ = _0143_ ? head_a[6:0] : 7'hxx;
-  assign _0514_ = walk_takes_a ? _0513_ : 7'hxx;
-  assign _0515_ = abort ? 7'hxx : _0514_;
-  assign _0516_ = state_state == 3'h1;
-  assign _0517_ = _0048_ ? 32'd0 : 32'hxxxxxxxx;
-  assign _0518_ = _0047_ ? 32'hxxxxxxxx : _0517_;
-  assign _0519_ = abort ? 32'hxxxxxxxx : _0518_;
-  function [31:0] _1118_;
+  assign _0512_ = _1112_(7'hxx, { _0516_, _0511_ }, { _0517_, _0513_ });
+  assign _0513_ = state_state == 3'h2;
+  assign _0514_ = _0147_ ? head_a[6:0] : 7'hxx;
+  assign _0515_ = walk_takes_a ? _0514_ : 7'hxx;
+  assign _0516_ = abort ? 7'hxx : _0515_;
+  assign _0517_ = state_state == 3'h1;
+  assign _0518_ = _0049_ ? 32'd0 : 32'hxxxxxxxx;
+  assign _0519_ = _0048_ ? 32'hxxxxxxxx : _0518_;
+  assign _0520_ = abort ? 32'hxxxxxxxx : _0519_;
+  function [31:0] _1121_;
     input [31:0] a;
     input [95:0] b;
     input [2:0] s;
     case (s)
       3'b001:
-        _1118_ = b[31:0];
+        _1121_ = b[31:0];
       3'b010:
-        _1118_ = b[63:32];
+        _1121_ = b[63:32];
       3'b100:
-        _1118_ = b[95:64];
+        _1121_ = b[95:64];
       3'b000:
-        _1118_ = a;
+        _1121_ = a;
       default:
-        _1118_ = 32'bx;
+        _1121_ = 32'bx;
     endcase
   endfunction
-  assign _0520_ = _1118_(32'hxxxxxxxx, { _0528_, _0524_, _0519_ }, { _0529_, _0525_, _0521_ });
-  assign _0521_ = state_state == 3'h4;
-  assign _0522_ = _0015_ ? plan[243:212] : 32'hxxxxxxxx;
-  assign _0523_ = walk_takes_b ? _0522_ : 32'hxxxxxxxx;
-  assign _0524_ = abort ? 32'hxxxxxxxx : _0523_;
-  assign _0525_ = state_state == 3'h2;
-  assign _0526_ = _0143_ ? plan[167:136] : 32'hxxxxxxxx;
-  assign _0527_ = walk_takes_a ? _0526_ : 32'hxxxxxxxx;
-  assign _0528_ = abort ? 32'hxxxxxxxx : _0527_;
-  assign _0529_ = state_state == 3'h1;
-  assign _0530_ = _0048_ ? { 15'h0, _0057_ } : 24'hxxxxxx;
-  assign _0531_ = _0047_ ? 24'hxxxxxx : _0530_;
-  assign _0532_ = abort ? 24'hxxxxxx : _0531_;
-  function [23:0] _1131_;
+  assign _0521_ = _1121_(32'hxxxxxxxx, { _0529_, _0525_, _0520_ }, { _0530_, _0526_, _0522_ });
+  assign _0522_ = state_state == 3'h4;
+  assign _0523_ = _0017_ ? plan[243:212] : 32'hxxxxxxxx;
+  assign _0524_ = walk_takes_b ? _0523_ : 32'hxxxxxxxx;
+  assign _0525_ = abort ? 32'hxxxxxxxx : _0524_;
+  assign _0526_ = state_state == 3'h2;
+  assign _0527_ = _0147_ ? plan[167:136] : 32'hxxxxxxxx;
+  assign _0528_ = walk_takes_a ? _0527_ : 32'hxxxxxxxx;
+  assign _0529_ = abort ? 32'hxxxxxxxx : _0528_;
+  assign _0530_ = state_state == 3'h1;
+  assign _0531_ = _0049_ ? { 15'h0, _0058_ } : 24'hxxxxxx;
+  assign _0532_ = _0048_ ? 24'hxxxxxx : _0531_;
+  assign _0533_ = abort ? 24'hxxxxxx : _0532_;
+  function [23:0] _1134_;
     input [23:0] a;
     input [71:0] b;
     input [2:0] s;
     case (s)
       3'b001:
-        _1131_ = b[23:0];
+        _1134_ = b[23:0];
       3'b010:
-        _1131_ = b[47:24];
+        _1134_ = b[47:24];
       3'b100:
-        _1131_ = b[71:48];
+        _1134_ = b[71:48];
       3'b000:
-        _1131_ = a;
+        _1134_ = a;
       default:
-        _1131_ = 24'bx;
+        _1134_ = 24'bx;
     endcase
   endfunction
-  assign _0533_ = _1131_(24'hxxxxxx, { _0541_, _0537_, _0532_ }, { _0542_, _0538_, _0534_ });
-  assign _0534_ = state_state == 3'h4;
-  assign _0535_ = _0015_ ? _0016_[23:0] : 24'hxxxxxx;
-  assign _0536_ = walk_takes_b ? _0535_ : 24'hxxxxxx;
-  assign _0537_ = abort ? 24'hxxxxxx : _0536_;
-  assign _0538_ = state_state == 3'h2;
-  assign _0539_ = _0143_ ? _0145_[23:0] : 24'hxxxxxx;
-  assign _0540_ = walk_takes_a ? _0539_ : 24'hxxxxxx;
-  assign _0541_ = abort ? 24'hxxxxxx : _0540_;
-  assign _0542_ = state_state == 3'h1;
-  assign _0543_ = _0048_ ? 5'h01 : 5'hxx;
-  assign _0544_ = _0047_ ? 5'hxx : _0543_;
-  assign _0545_ = abort ? 5'hxx : _0544_;
-  function [4:0] _1144_;
+  assign _0534_ = _1134_(24'hxxxxxx, { _0542_, _0538_, _0533_ }, { _0543_, _0539_, _0535_ });
+  assign _0535_ = state_state == 3'h4;
+  assign _0536_ = _0017_ ? _0018_[23:0] : 24'hxxxxxx;
+  assign _0537_ = walk_takes_b ? _0536_ : 24'hxxxxxx;
+  assign _0538_ = abort ? 24'hxxxxxx : _0537_;
+  assign _0539_ = state_state == 3'h2;
+  assign _0540_ = _0147_ ? _0148_[23:0] : 24'hxxxxxx;
+  assign _0541_ = walk_takes_a ? _0540_ : 24'hxxxxxx;
+  assign _0542_ = abort ? 24'hxxxxxx : _0541_;
+  assign _0543_ = state_state == 3'h1;
+  assign _0544_ = _0049_ ? 5'h01 : 5'hxx;
+  assign _0545_ = _0048_ ? 5'hxx : _0544_;
+  assign _0546_ = abort ? 5'hxx : _0545_;
+  function [4:0] _1147_;
     input [4:0] a;
     input [14:0] b;
     input [2:0] s;
     case (s)
       3'b001:
-        _1144_ = b[4:0];
+        _1147_ = b[4:0];
       3'b010:
-        _1144_ = b[9:5];
+        _1147_ = b[9:5];
       3'b100:
-        _1144_ = b[14:10];
+        _1147_ = b[14:10];
       3'b000:
-        _1144_ = a;
+        _1147_ = a;
       default:
-        _1144_ = 5'bx;
+        _1147_ = 5'bx;
     endcase
   endfunction
-  assign _0546_ = _1144_(5'hxx, { _0288_, _0550_, _0545_ }, { _0289_, _0551_, _0547_ });
-  assign _0547_ = state_state == 3'h4;
-  assign _0548_ = _0015_ ? walk_cols : 5'hxx;
-  assign _0549_ = walk_takes_b ? _0548_ : 5'hxx;
-  assign _0550_ = abort ? 5'hxx : _0549_;
-  assign _0551_ = state_state == 3'h2;
-  assign _0552_ = _0143_ ? walk_rows : 5'hxx;
+  assign _0547_ = _1147_(5'hxx, { _0289_, _0551_, _0546_ }, { _0290_, _0552_, _0548_ });
+  assign _0548_ = state_state == 3'h4;
+  assign _0549_ = _0017_ ? walk_cols : 5'hxx;
+  assign _0550_ = walk_takes_b ? _0549_ : 5'hxx;
+  assign _0551_ = abort ? 5'hxx : _0550_;
+  assign _0552_ = state_state == 3'h2;
+  assign _0553_ = _0147_ ? walk_rows : 5'hxx;
   queue_21x64 bursts (
     .clk(clk),
     .i_payload({ \burst.ends , address[3:0], ring_beat, slot, row, kind }),
@@ -3959,10 +3904,10 @@ module loader_16x16_olive_d128(start, abort, ar_ready, beat_valid, beat, tail_a,
     .b_beats(walk_b_beats),
     .clk(clk),
     .cols(walk_cols),
-    .drops_a(_0091_),
-    .drops_b(_0092_),
+    .drops_a(_0092_),
+    .drops_b(_0093_),
     .first_chunk(walk_first_chunk),
-    .first_col(_0089_),
+    .first_col(_0091_),
     .last(walk_last),
     .last_chunk(walk_last_chunk),
     .last_col(walk_last_col),
@@ -3976,14 +3921,12 @@ module loader_16x16_olive_d128(start, abort, ar_ready, beat_valid, beat, tail_a,
     .words(walk_words)
   );
   assign _0000_[6:0] = { write_beat[6:3], channels_beat };
-  assign _0001_[26:23] = 4'h0;
-  assign _0061_[39:0] = next_address;
-  assign _0094_[6:0] = ar_payload[46:40];
-  assign _0095_[7:0] = used_a;
-  assign _0096_[3:0] = kept_a;
-  assign _0097_[7:0] = used_b;
-  assign _0098_[3:0] = kept_b;
-  assign _0163_[26:4] = _0001_[22:0];
+  assign _0078_[39:0] = next_address;
+  assign _0097_[6:0] = ar_payload[46:40];
+  assign _0098_[7:0] = used_a;
+  assign _0099_[3:0] = kept_a;
+  assign _0100_[7:0] = used_b;
+  assign _0101_[3:0] = kept_b;
   assign { ar_payload[47], ar_payload[39:0] } = { 1'h0, beat_address, 4'h0 };
   assign channels_slot = bursts_o_payload[8:6];
   assign write_beat[2:0] = channels_beat;
@@ -3998,15 +3941,14 @@ module olive_accelerator_16x16_olive_d128(s_axi_awprot, s_axi_awvalid, s_axi_wda
   wire _01_;
   wire _02_;
   wire _03_;
-  wire _04_;
-  wire [11:0] _05_;
+  wire [11:0] _04_;
+  wire _05_;
   wire _06_;
   wire _07_;
   wire _08_;
   wire _09_;
   wire _10_;
   wire _11_;
-  wire _12_;
   wire [130:0] array_a_payload;
   wire array_a_ready;
   wire array_a_valid;
@@ -4093,7 +4035,6 @@ module olive_accelerator_16x16_olive_d128(s_axi_awprot, s_axi_awvalid, s_axi_wda
   wire output_done;
   wire output_idle;
   wire output_slot_freed;
-  wire output_tile_done;
   wire [144:0] output_w_payload;
   wire output_write_error;
   input rst;
@@ -4162,17 +4103,17 @@ module olive_accelerator_16x16_olive_d128(s_axi_awprot, s_axi_awvalid, s_axi_wda
   wire sequencer_reset;
   wire sequencer_start;
   assign { _00_[11], odd_position_a } = feeder_position_a + sequencer_plan[170];
-  assign { _05_[11], odd_position_b } = feeder_position_b + sequencer_plan[246];
+  assign { _04_[11], odd_position_b } = feeder_position_b + sequencer_plan[246];
   assign m_axi_arvalid = sequencer_ar_valid | loader_ar_valid;
   assign m_axi_araddr = sequencer_ar_valid ? sequencer_ar_payload[39:0] : loader_ar_payload[39:0];
   assign m_axi_arlen = sequencer_ar_valid ? sequencer_ar_payload[47:40] : loader_ar_payload[47:40];
-  assign _06_ = array_a_valid & array_a_ready;
-  assign _07_ = m_axi_wvalid & m_axi_wready;
-  assign _09_ = loader_quiet & output_idle;
+  assign _05_ = array_a_valid & array_a_ready;
+  assign _06_ = m_axi_wvalid & m_axi_wready;
+  assign _08_ = loader_quiet & output_idle;
+  assign _09_ = rst | sequencer_reset;
+  assign _10_ = rst | sequencer_reset;
   assign _11_ = rst | sequencer_reset;
-  assign _12_ = rst | sequencer_reset;
-  assign _01_ = rst | sequencer_reset;
-  assign _03_ = rst | sequencer_reset;
+  assign _02_ = rst | sequencer_reset;
   systolic_16x16_olive_acc32 array (
     .a_payload(array_a_payload),
     .a_ready(array_a_ready),
@@ -4183,9 +4124,9 @@ module olive_accelerator_16x16_olive_d128(s_axi_awprot, s_axi_awvalid, s_axi_wda
     .clear(1'h0),
     .clk(clk),
     .illegal(array_illegal),
-    .misaligned(_02_),
+    .misaligned(_01_),
     .overflow(array_overflow),
-    .rst(_01_),
+    .rst(_11_),
     .sums_payload(array_sums_payload),
     .sums_ready(1'h1),
     .sums_valid(array_sums_valid)
@@ -4193,7 +4134,7 @@ module olive_accelerator_16x16_olive_d128(s_axi_awprot, s_axi_awvalid, s_axi_wda
   accelerator_control_16x16_olive_d128 control (
     .busy(busy),
     .cause(sequencer_cause),
-    .clear(_08_),
+    .clear(_07_),
     .clk(clk),
     .completed(sequencer_completed),
     .descriptor_address(sequencer_descriptor_address),
@@ -4226,11 +4167,11 @@ module olive_accelerator_16x16_olive_d128(s_axi_awprot, s_axi_awvalid, s_axi_wda
     .s_axi_wready(s_axi_wready),
     .s_axi_wstrb(s_axi_wstrb),
     .s_axi_wvalid(s_axi_wvalid),
-    .tile_done(output_tile_done),
+    .tile_done(output_slot_freed),
     .wait_data(feeder_wait_data),
     .wait_output(feeder_wait_output),
-    .word_taken(_06_),
-    .write_beat(_07_)
+    .word_taken(_05_),
+    .write_beat(_06_)
   );
   feeder_16x16_olive_d128 feeder (
     .a_payload(array_a_payload),
@@ -4251,7 +4192,7 @@ module olive_accelerator_16x16_olive_d128(s_axi_awprot, s_axi_awvalid, s_axi_wda
     .position_a(feeder_position_a),
     .position_b(feeder_position_b),
     .read(feeder_read),
-    .rst(_12_),
+    .rst(_10_),
     .slot_a(feeder_slot_a),
     .slot_b(feeder_slot_b),
     .slot_freed(output_slot_freed),
@@ -4281,7 +4222,7 @@ module olive_accelerator_16x16_olive_d128(s_axi_awprot, s_axi_awvalid, s_axi_wda
     .plan(sequencer_plan),
     .quiet(loader_quiet),
     .read_error(loader_read_error),
-    .rst(_11_),
+    .rst(_09_),
     .start(sequencer_start),
     .tail_a(feeder_tail_a),
     .tail_b(feeder_tail_b),
@@ -4313,13 +4254,12 @@ module olive_accelerator_16x16_olive_d128(s_axi_awprot, s_axi_awvalid, s_axi_wda
     .m(sequencer_plan[23:0]),
     .n(sequencer_plan[71:48]),
     .relu(sequencer_plan[329]),
-    .rst(_03_),
+    .rst(_02_),
     .slot_freed(output_slot_freed),
     .start(sequencer_start),
     .sums_payload(array_sums_payload),
-    .sums_ready(_04_),
+    .sums_ready(_03_),
     .sums_valid(array_sums_valid),
-    .tile_done(output_tile_done),
     .w_payload(output_w_payload),
     .w_ready(m_axi_wready),
     .w_valid(m_axi_wvalid),
@@ -4761,13 +4701,12 @@ module olive_accelerator_16x16_olive_d128(s_axi_awprot, s_axi_awvalid, s_axi_wda
     .doorbell(control_doorbell),
     .doorbell_busy(control_doorbell_busy),
     .error(sequencer_error),
-    .fetching(_10_),
     .finished(output_done),
     .illegal(sequencer_illegal),
     .list_address(control_list_address),
     .overflow(sequencer_overflow),
     .plan(sequencer_plan),
-    .quiet(_09_),
+    .quiet(_08_),
     .read_error(loader_read_error),
     .reset(sequencer_reset),
     .rst(rst),
@@ -4775,7 +4714,7 @@ module olive_accelerator_16x16_olive_d128(s_axi_awprot, s_axi_awvalid, s_axi_wda
     .write_error(output_write_error)
   );
   assign _00_[10:0] = odd_position_a;
-  assign _05_[10:0] = odd_position_b;
+  assign _04_[10:0] = odd_position_b;
   assign m_axi_arburst = 2'h1;
   assign m_axi_arcache = 4'h3;
   assign m_axi_arid = 1'h0;
@@ -5418,7 +5357,7 @@ module output_rows_16x16_olive_d128(c_format, wide_a, wide_b, m, n, c_address, c
 endmodule
 
 module output_stage_16x16_olive_d128(sums_valid, start, abort, c_format, relu, wide_a, wide_b, m, n, c_address, c_stride, channels_write, channels_slot, channels_beat, channels_data, channels_ready, aw_ready, w_ready, b_valid, b_error, clk
-, rst, sums_ready, channels_freed, slot_freed, tile_done, aw_payload, aw_valid, w_payload, w_valid, write_error, done, idle, sums_payload);
+, rst, sums_ready, channels_freed, slot_freed, aw_payload, aw_valid, w_payload, w_valid, write_error, done, idle, sums_payload);
   wire _000_;
   wire [9:0] _001_;
   wire _002_;
@@ -5542,7 +5481,6 @@ module output_stage_16x16_olive_d128(sums_valid, start, abort, c_format, relu, w
   wire [1:0] table_write_en;
   reg [3:0] tables = 4'h0;
   wire tile_begun;
-  output tile_done;
   output [144:0] w_payload;
   input w_ready;
   output w_valid;
@@ -5838,7 +5776,6 @@ module output_stage_16x16_olive_d128(sums_valid, start, abort, c_format, relu, w
     .w_valid(w_valid)
   );
   assign sums_ready = 1'h1;
-  assign tile_done = slot_freed;
 endmodule
 
 module output_steps_16x16_olive_d128(rows_valid, c_format, clk, rst, rows_ready, step, step_valid, tile_read, burst, burst_valid, rows_payload);
@@ -7456,7 +7393,7 @@ module scratchpad_lane_128x128(write_beat, write_data, write_slot, write_offset,
 endmodule
 
 module sequencer_16x16_olive_d128(doorbell_busy, list_address, ar_ready, beat_valid, beat, read_error, write_error, quiet, finished, array_overflow, array_illegal, clk, rst, busy, done, error, cause, descriptor_address, completed, overflow, illegal
-, ar_payload, ar_valid, fetching, plan, reset, start, abort, doorbell);
+, ar_payload, ar_valid, plan, reset, start, abort, doorbell);
   wire _000_;
   wire _001_;
   wire _002_;
@@ -7628,7 +7565,7 @@ module sequencer_16x16_olive_d128(doorbell_busy, list_address, ar_ready, beat_va
   input doorbell;
   input doorbell_busy;
   output error;
-  output fetching;
+  wire fetching;
   input finished;
   output illegal;
   reg [31:0] length = 32'd0;

@@ -248,7 +248,6 @@ def simulate(config, timing, gemms):
                     w,
                     freed,
                     channels,
-                    tile,
                     error,
                     done,
                     idle,
@@ -259,13 +258,11 @@ def simulate(config, timing, gemms):
                     dut.w.payload.as_value(),
                     dut.slot_freed,
                     dut.channels_freed,
-                    dut.tile_done,
                     dut.write_error,
                     dut.done,
                     dut.idle,
                 )
                 bus.outputs(cycle, outcome, aw if aw_valid else None, w if w_valid else None)
-                assert tile == freed
                 assert channels == (freed and not gemm.is_raw)
                 assert error == (b_valid and cycle % 3 == 0)
                 assert idle or not done

@@ -30,8 +30,12 @@ def test_parameters_reach_the_unit_and_its_module_name(name):
             unit = build_unit(name, **{key: "int4, fp4-e2m1"})
             assert unit.parameters[key] == ["int4", "fp4-e2m1"]
         else:
-            # Lanes come in groups of two and of four.
-            value = parameter.choices[-1] if parameter.choices else parameter.default + 4
+            # Lanes come in groups of two and of four; some sizes are powers of two.
+            value = 2 * parameter.default
+            if parameter.choices:
+                value = parameter.choices[0]
+            elif value > parameter.maximum:
+                value = parameter.default + 4
             unit = build_unit(name, **{key: value})
             assert unit.parameters[key] == value
         names.add(unit.module_name)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.wiring import In, Out
 
 from oleaster.hw.accelerator.block import Block
 from oleaster.models.accelerator.config import AcceleratorConfig
-from oleaster.models.accelerator.descriptor import ADDRESS_BITS, FORMAT_CODES
+from oleaster.models.accelerator.descriptor import ADDRESS_BITS
 from oleaster.models.accelerator.registers import (
     CAUSE_BITS,
     ID,
@@ -161,7 +159,7 @@ class Control(Block):
                 "BUS": Const(of.data_bits | of.address_bits << 16, 32),
                 "SCRATCHPAD": Const(of.scratchpad_beats, 32),
                 "BURSTS": Const(of.outstanding | of.burst_beats << 16, 32),
-                "FORMATS": Const(_mask(of.formats_a) | _mask(of.formats_b) << 16, 32),
+                "FORMATS": Const(of.formats_mask, 32),
                 "STATUS": status,
                 "CAUSE": cause,
                 "DESCRIPTOR_LOW": self.descriptor_address[:32],
@@ -266,7 +264,3 @@ class Control(Block):
                             m.d.sync += self.s_axi_rdata.eq(values[register.name])
                 with m.Default():
                     m.d.sync += self.s_axi_rresp.eq(_SLVERR)
-
-
-def _mask(formats: Sequence[str]) -> int:
-    return sum(1 << FORMAT_CODES[name] for name in formats)

@@ -14,7 +14,12 @@ from oleaster.hw.accelerator.layouts import AddressWord, GemmPlan, ReadBeat
 from oleaster.hw.accelerator.queue import Queue
 from oleaster.hw.accelerator.walk import TileWalk
 from oleaster.hw.emit import place
-from oleaster.models.accelerator.config import CHANNEL_SLOTS, CHUNK_SLOTS, AcceleratorConfig
+from oleaster.models.accelerator.config import (
+    BOUNDARY,
+    CHANNEL_SLOTS,
+    CHUNK_SLOTS,
+    AcceleratorConfig,
+)
 from oleaster.models.accelerator.descriptor import CHANNEL_BYTES
 
 __all__ = ["Loader"]
@@ -49,14 +54,9 @@ class _Burst(data.StructLayout):
         )
 
 
-def _channel_beats(config: AcceleratorConfig) -> int:
-    """Beats of a tile's channel words."""
-    return config.cols * CHANNEL_BYTES // config.beat_bytes
-
-
 def _places(config: AcceleratorConfig) -> range:
     """Of a beat, in a ring or among a tile's channel words."""
-    return range(max(config.scratchpad_beats, _channel_beats(config)))
+    return range(max(config.scratchpad_beats, config.channel_beats))
 
 
 class Loader(Block):
@@ -127,7 +127,7 @@ class Loader(Block):
                 "channels_write": Out(1),
                 "channels_ready": Out(1),
                 "channels_slot": Out(range(CHANNEL_SLOTS)),
-                "channels_beat": Out(range(_channel_beats(config))),
+                "channels_beat": Out(range(config.channel_beats)),
                 "quiet": Out(1),
                 "read_error": Out(1),
             },
@@ -186,7 +186,7 @@ class Loader(Block):
         m.d.sync += held.eq(self.ar.valid & ~self.ar.ready)
 
         def begin_burst(first: Value, left: Value) -> list[Any]:
-            limit = min(config.burst_beats, 4096 // config.beat_bytes)
+            limit = min(config.burst_beats, BOUNDARY // config.beat_bytes)
             to_boundary = limit - first[: limit.bit_length() - 1] if limit > 1 else Const(1)
             return [
                 beat_address.eq(first),
@@ -352,7 +352,8 @@ class Loader(Block):
             arrives.eq(self.beat_valid & queue.o.valid),
             queue.o.ready.eq(self.beat_valid & self.beat.last),
             beat.eq(coming.beat + count),
-            completes.eq(arrives & self.beat.last & coming.ends),
+            # Of a chunk with an error nothing may come of: the stop takes a cycle longer.
+            completes.eq(arrives & self.beat.last & coming.ends & ~self.beat.error),
             self.read_error.eq(arrives & self.beat.error),
             self.write_beat.eq(beat),
             self.write_slot.eq(coming.slot),

@@ -12,12 +12,7 @@ from oleaster.models.accelerator.config import AcceleratorConfig
 from oleaster.models.accelerator.descriptor import MAX_SIZE, element_bits
 from oleaster.models.accelerator.requantize import OUTPUT_FORMATS
 
-__all__ = ["OutputRows", "RowWord", "bits_formats", "row_beats"]
-
-
-def row_beats(config: AcceleratorConfig) -> int:
-    """The most beats that a tile's row touches."""
-    return 4 * config.cols // config.beat_bytes + 1
+__all__ = ["OutputRows", "RowWord", "bits_formats"]
 
 
 def bits_formats(c_format: Value) -> list[tuple[int, Value]]:
@@ -40,7 +35,7 @@ class RowWord(data.StructLayout):
         super().__init__(
             {
                 "address": config.address_bits,
-                "beats": range(row_beats(config) + 1),
+                "beats": range(config.row_beats + 1),
                 "steps": range(config.cols // config.out_lanes),
                 "count": range(config.out_lanes + 1),
                 "row": range(config.rows),
@@ -166,7 +161,7 @@ class OutputRows(Block):
         c = self.config
         before = Signal(range(c.cols))  # columns before the last one
         offset = address[: _log2(c.beat_bytes)]
-        end = Signal(range((row_beats(c) + 1) * c.beat_bytes))
+        end = Signal(range((c.row_beats + 1) * c.beat_bytes))
         word = self.rows.payload
         m.d.comb += [
             before.eq(cols - 1),

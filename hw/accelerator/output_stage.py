@@ -19,7 +19,7 @@ from oleaster.hw.accelerator.requantizer import FORMAT_SHAPE, Requantizer, has_f
 from oleaster.hw.emit import named, place
 from oleaster.hw.layouts import SumsWord
 from oleaster.models.accelerator.config import CHANNEL_SLOTS, OUTPUT_SLOTS, AcceleratorConfig
-from oleaster.models.accelerator.descriptor import CHANNEL_BYTES, MAX_SIZE
+from oleaster.models.accelerator.descriptor import MAX_SIZE
 
 __all__ = ["OutputStage"]
 
@@ -55,7 +55,7 @@ class OutputStage(Block):
         The next tile's channel words are complete; not in the cycle of `start`, never for int32.
     channels_freed: Out(1)
         The oldest slot is free again; never for int32.
-    slot_freed, tile_done: Out(1)
+    slot_freed: Out(1)
         The oldest tile's sums are no longer needed.
     aw, w: streams of AddressWord and WriteBeat, Out
     b_valid, b_error: In(1)
@@ -85,12 +85,11 @@ class OutputStage(Block):
                 "c_stride": In(32),
                 "channels_write": In(1),
                 "channels_slot": In(range(CHANNEL_SLOTS)),
-                "channels_beat": In(range(config.cols * CHANNEL_BYTES // config.beat_bytes)),
+                "channels_beat": In(range(config.channel_beats)),
                 "channels_data": In(config.data_bits),
                 "channels_ready": In(1),
                 "channels_freed": Out(1),
                 "slot_freed": Out(1),
-                "tile_done": Out(1),
                 "aw": Out(stream.Signature(AddressWord(config))),
                 "w": Out(stream.Signature(WriteBeat(config))),
                 "b_valid": In(1),
@@ -183,7 +182,6 @@ class OutputStage(Block):
             tile_begun.eq(begins & row.last),
             self.sums.ready.eq(1),
             self.slot_freed.eq(steps.tile_read),
-            self.tile_done.eq(steps.tile_read),
             self.channels_freed.eq(steps.tile_read & ~is_raw),
             self.write_error.eq(self.b_valid & self.b_error),
             self.idle.eq(~steps.step_valid & writes.answered),

@@ -10,11 +10,10 @@ from oleaster.hw.accelerator.block import Block
 from oleaster.hw.accelerator.layouts import AddressWord
 from oleaster.hw.accelerator.output_rows import RowWord, bits_formats
 from oleaster.hw.accelerator.requantizer import FORMAT_SHAPE
-from oleaster.models.accelerator.config import AcceleratorConfig
+from oleaster.models.accelerator.config import BOUNDARY, AcceleratorConfig
 
 __all__ = ["OutputSteps", "PackWord", "StepWord"]
 
-_PAGE_BYTES = 4096
 """No burst of AXI crosses a multiple of this."""
 
 
@@ -107,7 +106,7 @@ class OutputSteps(Block):
             pack.offset.eq(offset),
             end.eq(offset + pack.bytes),
             row_ends.eq(spills | (is_last & (end <= c.beat_bytes))),
-            page_ends.eq(beat[: (_PAGE_BYTES // c.beat_bytes).bit_length() - 1].all()),
+            page_ends.eq(beat[: (BOUNDARY // c.beat_bytes).bit_length() - 1].all()),
             pack.emit.eq(is_last | (end >= c.beat_bytes)),
             pack.last.eq(row_ends | page_ends | (burst_beats == c.burst_beats - 1)),
             self.tile_read.eq(self.step_valid & is_last & ~spills & row.last),

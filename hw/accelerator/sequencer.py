@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth import Const, Module, Mux, Signal, Value
+from amaranth import Const, Module, Mux, Signal
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
 from oleaster.hw.accelerator.block import Block
 from oleaster.hw.accelerator.layouts import AddressWord, DescriptorLayout, GemmPlan, ReadBeat
+from oleaster.hw.accelerator.requantizer import has_format
 from oleaster.hw.emit import place
 from oleaster.models.accelerator.config import AcceleratorConfig
 from oleaster.models.accelerator.descriptor import (
@@ -19,16 +20,12 @@ from oleaster.models.accelerator.descriptor import (
     element_bits,
 )
 from oleaster.models.accelerator.registers import CAUSE_BITS, Cause
-from oleaster.models.lane import Lane
+from oleaster.models.accelerator.requantize import OUTPUT_FORMATS
+from oleaster.models.formats import get_format
 
 __all__ = ["DescriptorCheck", "Sequencer"]
 
 _SIZE_BITS = MAX_SIZE.bit_length()
-_OUTPUTS = tuple(name for name in FORMAT_CODES if name != "fp4-e2m1")
-
-
-def _is_one_of(code: Value, names: tuple[str, ...]) -> Value:
-    return sum((code == FORMAT_CODES[name] for name in names), start=Const(0, 1)) != 0
 
 
 class DescriptorCheck(Block):
@@ -79,15 +76,15 @@ class DescriptorCheck(Block):
         wrong_format = Signal()
         m.d.comb += wrong_format.eq(
             ~(
-                _is_one_of(given.a_format, config.formats_a)
-                & _is_one_of(given.b_format, config.formats_b)
-                & _is_one_of(given.c_format, _OUTPUTS)
+                has_format(given.a_format, config.formats_a)
+                & has_format(given.b_format, config.formats_b)
+                & has_format(given.c_format, OUTPUT_FORMATS)
             )
         )
         raw = given.c_format == FORMAT_CODES["int32"]
         even_n = given.n + given.n[0]
         row = Signal(36)  # bytes of a row of C
-        eight = _is_one_of(given.c_format, tuple(n for n in _OUTPUTS if element_bits(n) == 8))
+        eight = has_format(given.c_format, tuple(n for n in OUTPUT_FORMATS if element_bits(n) == 8))
         m.d.comb += row.eq(Mux(raw, given.n << 2, Mux(eight, even_n, even_n >> 1)))
         wrong_size = Signal()
         m.d.comb += wrong_size.eq(
@@ -128,7 +125,9 @@ class DescriptorCheck(Block):
         chunks = []
         for side, lane in (("a", config.lane_a), ("b", config.lane_b)):
             address, stride = given[f"{side}_address"], given[f"{side}_stride"]
-            wide = _is_one_of(given[f"{side}_format"], _of_two_lanes(lane))
+            wide = has_format(
+                given[f"{side}_format"], [n for n in lane.formats if get_format(n).lanes == 2]
+            )
             spare = Signal(name=f"{side}_spare")
             chunk = Signal(range(config.scratchpad_beats * beat_bytes), name=f"{side}_chunk")
             m.d.comb += [
@@ -149,11 +148,6 @@ class DescriptorCheck(Block):
         return m
 
 
-def _of_two_lanes(lane: Lane) -> tuple[str, ...]:
-    wide = {fmt.name for fmt in lane.decoders if fmt.lanes == 2}
-    return tuple(n for n in lane.formats if n in wide or lane.decoders[lane.select[n]].lanes == 2)
-
-
 class Sequencer(Block):
     """Runs one list at a time; the state of the run is its alone.
 
@@ -171,10 +165,8 @@ class Sequencer(Block):
     busy, done, error, completed, overflow, illegal: Out(1); cause, descriptor_address: Out
         As in Control.
     ar: stream of AddressWord, Out
-    fetching: Out(1)
-        Reads are of a descriptor.
     beat_valid, beat: In
-        A beat that was read while `fetching`.
+        A beat that was read.
     plan: Out(GemmPlan)
     reset, start, abort: Out(1)
         To the units that work on the descriptor.
@@ -204,7 +196,6 @@ class Sequencer(Block):
                 "overflow": Out(1),
                 "illegal": Out(1),
                 "ar": Out(stream.Signature(AddressWord(config))),
-                "fetching": Out(1),
                 "beat_valid": In(1),
                 "beat": In(ReadBeat(config)),
                 "plan": Out(GemmPlan(config)),
@@ -235,8 +226,9 @@ class Sequencer(Block):
         length = Signal(32)
         power = Signal(32)
 
+        fetching = Signal()  # reads are of a descriptor
         wrong = Signal(CAUSE_BITS)
-        with m.If(self.read_error | (self.fetching & self.beat_valid & self.beat.error)):
+        with m.If(self.read_error | (fetching & self.beat_valid & self.beat.error)):
             m.d.comb += wrong.eq(Cause.READ_RESPONSE)
         with m.Elif(self.write_error):
             m.d.comb += wrong.eq(Cause.WRITE_RESPONSE)
@@ -277,7 +269,7 @@ class Sequencer(Block):
                 with m.If(self.ar.ready):
                     m.next = "RECEIVE"
             with m.State("RECEIVE"):
-                m.d.comb += self.fetching.eq(1)
+                m.d.comb += fetching.eq(1)
                 with m.If(self.beat_valid):
                     if bits == DESCRIPTOR_BYTES * 8:
                         m.d.sync += descriptor.as_value().eq(self.beat.data)

@@ -125,7 +125,7 @@ class OliveAccelerator(Block):
             word_taken=feeder.a.valid & array.a.ready,
             read_beat=self.m_axi_rvalid,
             write_beat=self.m_axi_wvalid & self.m_axi_wready,
-            tile_done=output.tile_done,
+            tile_done=output.slot_freed,
         )
         m.d.comb += [
             *(

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from oleaster.models.accelerator.descriptor import DESCRIPTOR_BYTES, FORMAT_CODES, element_bits
+from oleaster.models.accelerator.descriptor import (
+    CHANNEL_BYTES,
+    DESCRIPTOR_BYTES,
+    FORMAT_CODES,
+    element_bits,
+)
 from oleaster.models.formats import get_format
 from oleaster.models.lane import FORMAT_SETS, Lane, lanes_name
 
-__all__ = ["CHANNEL_SLOTS", "CHUNK_SLOTS", "OUTPUT_SLOTS", "AcceleratorConfig", "word_bytes"]
+__all__ = [
+    "BOUNDARY",
+    "CHANNEL_SLOTS",
+    "CHUNK_SLOTS",
+    "DATA_BITS",
+    "OUTPUT_SLOTS",
+    "AcceleratorConfig",
+    "word_bytes",
+]
 
 OUTPUT_SLOTS = 2
 """Tiles of sums that wait for, or are in, the output stage."""
@@ -18,6 +31,12 @@ CHUNK_SLOTS = 8
 
 CHANNEL_SLOTS = 8
 """Tiles whose channel words are kept."""
+
+DATA_BITS = (64, 128, 256, 512)
+"""Widths that the data bus may have."""
+
+BOUNDARY = 4096
+"""Bytes: no burst crosses a multiple of so many (AMBA AXI4, A3.4.1)."""
 
 _OLIVE = FORMAT_SETS["olive"]
 
@@ -54,8 +73,9 @@ class AcceleratorConfig:
                 if name not in FORMAT_CODES or name == "int32":
                     known = ", ".join(list(FORMAT_CODES)[1:])
                     raise ValueError(f"formats_{side} has {name}; the accelerator reads {known}")
-        if self.data_bits not in (64, 128, 256, 512):
-            raise ValueError(f"data_bits is {self.data_bits}; it must be 64, 128, 256 or 512")
+        if self.data_bits not in DATA_BITS:
+            known = ", ".join(map(str, DATA_BITS))
+            raise ValueError(f"data_bits is {self.data_bits}; it must be one of {known}")
         _between("address_bits", self.address_bits, 32, 48)
         for name, low, high in (
             ("scratchpad_beats", 8, 1 << 16),
@@ -117,8 +137,26 @@ class AcceleratorConfig:
         A tile's row goes out when its last beat is on its way, so three of the longest rows keep
         the bus busy.
         """
-        longest = 4 * self.cols // self.beat_bytes + 1
-        return max(64, 1 << (3 * longest + 16 - 1).bit_length())
+        return max(64, 1 << (3 * self.row_beats + 16 - 1).bit_length())
+
+    @property
+    def row_beats(self) -> int:
+        """The most beats that a tile's row of C touches."""
+        return 4 * self.cols // self.beat_bytes + 1
+
+    @property
+    def channel_beats(self) -> int:
+        """Beats of a tile's channel words, at most."""
+        return self.cols * CHANNEL_BYTES // self.beat_bytes
+
+    @property
+    def formats_mask(self) -> int:
+        """As register FORMATS has it."""
+        a, b = (
+            sum(1 << FORMAT_CODES[name] for name in formats)
+            for formats in (self.formats_a, self.formats_b)
+        )
+        return a | b << 16
 
     def tile_rows(self, a_format: str) -> int:
         """Rows of A in a tile."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from oleaster.models.accelerator.config import AcceleratorConfig
+from oleaster.models.accelerator.config import BOUNDARY, AcceleratorConfig
 from oleaster.models.accelerator.descriptor import element_bits, row_bytes
 from oleaster.sim.accelerator.memory import MemoryTiming
 
@@ -23,8 +23,6 @@ QUEUE_CYCLES = 2
 
 STEP_CYCLES = 9
 """From a step until its beat enters the write queue: memory 2, requantiser 6, packer 1."""
-
-_PAGE_BYTES = 4096
 
 
 class _Row(NamedTuple):
@@ -108,7 +106,7 @@ class StoreModel:
         for row in range(rows):
             is_last = row == rows - 1
             word = self._tile_rows - 1 if is_last else row
-            plan = self._plan(address % _PAGE_BYTES, cols)
+            plan = self._plan(address % BOUNDARY, cols)
             begin = max(self._free, first_sum + word * self._sum_cycles + 1)
             excess = len(self.w) + plan.beats - self._config.write_queue_beats
             if excess > 0:
@@ -167,7 +165,7 @@ class StoreModel:
         first, last = place // beat_bytes, (end - 1) // beat_bytes
         bursts: list[list[int]] = [[]]
         for beat in range(first, last + 1):
-            page_begins = beat * beat_bytes % _PAGE_BYTES == 0
+            page_begins = beat * beat_bytes % BOUNDARY == 0
             if bursts[-1] and (page_begins or len(bursts[-1]) == config.burst_beats):
                 bursts.append([])
             # The step that brings the beat's last byte; what spills over follows the last step.
