@@ -13,13 +13,14 @@ import numpy as np
 from oleaster.designs import PAGE, design_files, open_device
 from oleaster.models import tensor_core as tensor_core_model
 from oleaster.models.accelerator.config import AcceleratorConfig
+from oleaster.models.accelerator.descriptor import MAX_SIZE
 from oleaster.models.gemm import MAX_ACC_BITS, GemmSums, gemm_on_lanes, gemm_weight_stationary
 from oleaster.models.lane import FORMAT_SETS, Lane, required_acc_bits
 from oleaster.models.microscaling import E8M0_BIAS, windows
 from oleaster.models.mmaovp import Opcode
 from oleaster.models.quantize import QuantizedTensor
 from oleaster.sim import systolic, tensor_core, weight_stationary
-from oleaster.sim.driver import Driver
+from oleaster.sim.driver import DeviceError, Driver
 from oleaster.sim.operand import Operand, array_operand
 from oleaster.sim.tiling import Tiling
 from oleaster.sim.weight_tiling import WeightTiling, pads_with_zeros
@@ -260,6 +261,8 @@ def _accelerator(job: _Job) -> _Outcome:
         raise GemmError(f"engine rtl takes up to {MAX_DIMENSION} rows and columns")
     olive = FORMAT_SETS["olive"]
     formats_a, formats_b = (olive if t.format in olive else (t.format,) for t in (a, b))
+    if max(*a.shape, len(b.packed)) > MAX_SIZE:
+        raise GemmError(f"unit accelerator takes M, K and N up to {MAX_SIZE:,}")
     try:
         config = AcceleratorConfig(job.rows, job.cols, formats_a=formats_a, formats_b=formats_b)
     except ValueError as error:
@@ -279,7 +282,10 @@ def _accelerator(job: _Job) -> _Outcome:
             driver = Driver(device)
             descriptor = driver.gemm(a, b)
             started = time.perf_counter()
-            report = driver.run([descriptor])
+            try:
+                report = driver.run([descriptor])
+            except DeviceError as error:
+                raise GemmError(f"unit accelerator: {error}") from None
             found = driver.download_c(descriptor).astype(np.int64)
         sums, cycles = GemmSums(found, np.array(report.overflow)), report.cycles
     lanes = a.number_format.lanes * b.number_format.lanes

@@ -45,13 +45,13 @@ _OLIVE = FORMAT_SETS["olive"]
 class AcceleratorConfig:
     """What an accelerator is generated from.
 
-    rows, cols: PEs of the array; multiples of 2 and 4. cols is also a multiple of `out_lanes`, of
-    twice as many if B may have a format of two lanes.
+    rows, cols: PEs of the array, up to 256; rows even, cols a multiple of 4 and of data_bits / 32,
+    or of data_bits / 16 if B may have a format of two lanes.
     data_bits: of the AXI4 data bus, 64, 128, 256 or 512. address_bits: 32 to 48.
-    scratchpad_beats: beats that each lane's scratchpad holds, a power of two from 8 on; half of
-    them are a chunk, the other half is filled meanwhile.
-    outstanding: read bursts, and write bursts, in flight, a power of two. burst_beats: longest
-    burst, a power of two from a descriptor's up to 256.
+    scratchpad_beats: beats that each lane's scratchpad holds, a power of two from 8 to 65536; half
+    of them are a chunk, the other half is filled meanwhile.
+    outstanding: read bursts, and write bursts, in flight, a power of two from 2 to 256.
+    burst_beats: longest burst, a power of two from a descriptor's beats, 512 / data_bits, to 256.
     formats_a, formats_b: those of `FORMAT_CODES` that fit lanes of 4 bits.
 
     Raises ValueError for anything else.
@@ -68,7 +68,12 @@ class AcceleratorConfig:
     formats_b: tuple[str, ...] = _OLIVE
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not name.startswith("formats") and type(value) is not int:
+                raise ValueError(f"{name} is {value!r}; it must be an integer")
         for side, formats in (("a", self.formats_a), ("b", self.formats_b)):
+            if not isinstance(formats, tuple) or not formats:
+                raise ValueError(f"formats_{side} is {formats!r}; it must be a tuple of names")
             for name in formats:
                 if name not in FORMAT_CODES or name == "int32":
                     known = ", ".join(list(FORMAT_CODES)[1:])
@@ -86,11 +91,19 @@ class AcceleratorConfig:
             _between(name, value, low, high)
             if value & (value - 1):
                 raise ValueError(f"{name} is {value}; it must be a power of two")
-        for name, step in (("rows", 2), ("cols", max(4, self.lane_b.group * self.out_lanes))):
+        for name, step, why in (
+            ("rows", 2, ""),
+            ("cols", max(4, self.lane_b.group * self.out_lanes), self._why_cols()),
+        ):
             value = getattr(self, name)
-            _between(name, value, step, 256)
-            if value % step:
-                raise ValueError(f"{name} is {value}; it must be a multiple of {step}")
+            if not step <= value <= 256 or value % step:
+                raise ValueError(
+                    f"{name} is {value}; it must be a multiple of {step} up to 256{why}"
+                )
+
+    def _why_cols(self) -> str:
+        lanes = " and formats of B that take two lanes" if self.lane_b.group == 2 else ""
+        return f" with {self.data_bits} data bits{lanes}"
 
     @property
     def name(self) -> str:

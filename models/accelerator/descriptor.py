@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from numbers import Integral
 from typing import NamedTuple
 
 __all__ = [
@@ -72,7 +73,9 @@ FIELDS: tuple[Field, ...] = (
         ADDRESS_BITS,
         "Table of N channel words, a multiple of the data bus's bytes; not read for int32",
     ),
-    Field("relu", 1, "1: negative results become 0 before they are encoded; not for int32"),
+    Field(
+        "relu", 1, "1: negative results become 0 before they are encoded; without effect on int32"
+    ),
     Field("reserved4", 15, "0"),
     Field("m", 32, "Rows of A and C, 1 .. 2^24 - 1"),
     Field("k", 32, "Elements of a row of A and of B, 1 .. 2^24 - 1"),
@@ -150,10 +153,11 @@ def pack_fields(layout: Sequence[Field], values: dict[str, int]) -> bytes:
     """Little-endian bytes of a packed word; fields that are not given are 0."""
     word = offset = 0
     for field in layout:
-        value = int(values.get(field.name, 0))
-        if not 0 <= value < 1 << field.bits:
-            raise ValueError(f"{field.name} is {value}; it must be 0 .. {(1 << field.bits) - 1}")
-        word |= value << offset
+        value = values.get(field.name, 0)
+        if not isinstance(value, Integral) or not 0 <= value < 1 << field.bits:
+            top = (1 << field.bits) - 1
+            raise ValueError(f"{field.name} is {value!r}; it must be an integer from 0 to {top}")
+        word |= int(value) << offset
         offset += field.bits
     return word.to_bytes(offset // 8, "little")
 

@@ -5,6 +5,7 @@ Exit status: 0 success; 1 a check that the verb ran did not hold; 2 the work cou
 """
 
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -82,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}")
     if status == 130:
+        warnings.simplefilter("ignore")  # Amaranth's, of circuits that were cut off
         print("interrupted", file=sys.stderr)
     return int(status)
 

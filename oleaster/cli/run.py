@@ -79,8 +79,10 @@ def run(
         raise CommandError("there is no text; give --text or --file")
     if any(not text.strip() for text in given):
         raise CommandError("a --text is empty; give words to embed")
-    if clock is not None and not clock > 0:
-        raise CommandError(f"--clock is {clock:g}; it must be above 0")
+    if not all(map(_is_unicode, given)):
+        raise CommandError("a --text is no UTF-8; give it in that encoding, or in a --file")
+    if clock is not None and not 0 < clock < float("inf"):
+        raise CommandError(f"--clock is {clock:g}; it must be above 0 and finite")
     config = _config(design, parameter_overrides(rows, cols, settings))
     try:
         timing = MemoryTiming.with_bandwidth(latency, bandwidth, bandwidth)
@@ -244,3 +246,12 @@ def _config(design: Path | None, overrides: dict[str, int | str]) -> Accelerator
         for key, value in unit.parameters.items()
     }
     return AcceleratorConfig(**parameters)
+
+
+def _is_unicode(text: str) -> bool:
+    """Not so for bytes of another encoding in an argument."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Integral
 
 import numpy as np
 
@@ -55,8 +56,8 @@ class MemoryTiming:
     b: np.ndarray = field(default_factory=_never)
 
     def __post_init__(self) -> None:
-        if self.latency < 1:
-            raise ValueError(f"latency is {self.latency}; it must be at least 1")
+        if not isinstance(self.latency, Integral) or self.latency < 1:
+            raise ValueError(f"latency is {self.latency!r}; it must be an integer of at least 1")
         _ = self.channels
 
     @cached_property
