@@ -219,7 +219,10 @@ class IntegerEncoder:
 
         def record(name: str, x: Array, weight: Array, bias: Array) -> Array:
             product = x @ weight.T
-            seen.setdefault(name, []).append(x if name.endswith("attention.output") else product)
+            if name.endswith("attention.output"):
+                seen.setdefault(name, []).append(x)
+            elif ".attention." in name:
+                seen.setdefault(name, []).append(product)
             return product + bias
 
         for text in texts:
