@@ -59,7 +59,7 @@ def main() -> int:
 
     results = []
     for m, k, n, operands, c in GEMMS:
-        run = list_timing([(0, descriptor_of(m, k, n, operands, c))], config, timing)
+        run = list_timing([descriptor_of(m, k, n, operands, c)], config, timing)
         busy = 2 * run.words
         bound = run.bound(options.bandwidth, options.bandwidth)
         results.append(

@@ -19,6 +19,8 @@ from oleaster.sim.driver import Driver
 __all__ = ["DeviceExecutor", "GemmCost", "ListCost"]
 
 _ALIGNMENT = 64
+_SLACK = 10_000
+"""Cycles beyond twice the model's, so that a short list may begin late."""
 
 Packed = NDArray[np.uint8]
 
@@ -27,9 +29,10 @@ Packed = NDArray[np.uint8]
 class GemmCost:
     """GEMMs of one kind that follow each other in a list, such as one for each head.
 
-    kind: their name in the layer. count: how many, each M x K x N. macs: M * K * N of all.
-    lane_macs: the PEs' multiplications in them (`Gemm.lane_macs`). By the cycle model: cycles, from
-    the end of the kind before, or the list's start, to the last response, and beats on the bus.
+    kind: their name, without the `layer.<i>.` of an encoder's. count: how many, each M x K x N.
+    macs: M * K * N of all. lane_macs: the PEs' multiplications in them (`Gemm.lane_macs`). By the
+    cycle model: cycles, from the end of the kind before, or the list's start, to the last response,
+    and beats on the bus.
     """
 
     kind: str
@@ -46,7 +49,7 @@ class GemmCost:
 class ListCost:
     """A descriptor list: what the accelerator's counters said of it, and its GEMMs.
 
-    name: `layer.<i>.<list>`. model_cycles: what the cycle model says for `cycles`.
+    name: as `Executor.run` got it. model_cycles: what the cycle model says for `cycles`.
     wait_data, wait_output: cycles in which the array waited for words, or for room for sums.
     """
 
@@ -65,24 +68,29 @@ class ListCost:
 
     @property
     def layer(self) -> int:
-        """Of the encoder."""
+        """Of the encoder, whose lists are named `layer.<i>.<list>`."""
         return int(self.name.split(".")[1])
 
 
 class DeviceExecutor(Executor):
     """Runs lists as descriptors; constant matrices are uploaded once, before the first.
 
-    costs: of the lists that were run, for each text. Raises what the driver raises, and ValueError
-    for a constant matrix that is not among `constants`.
+    timing: of the device's memory; a list that takes more than twice the cycles that the model
+    says for it raises DeviceTimeout. workspace: bytes for a text's matrices and channel words, used
+    again for the next. costs: of the lists that were run, for each text. Raises what the driver
+    raises, and ValueError for a constant matrix that is not among `constants`, or for a text that
+    the workspace cannot hold.
     """
 
-    def __init__(self, driver: Driver, constants: Sequence[Matrix], timing: MemoryTiming) -> None:
+    def __init__(
+        self, driver: Driver, constants: Sequence[Matrix], timing: MemoryTiming, workspace: int
+    ) -> None:
         self.costs: list[list[ListCost]] = []
         self._driver = driver
         self._timing = timing
         self._memory = driver.device.memory
         self._constants = {matrix: driver.upload(_packed(matrix)) for matrix in constants}
-        self._space = _Space(driver)
+        self._space = _Workspace(driver, workspace)
         self._places: dict[Matrix, int] = {}
 
     def start(self) -> None:
@@ -102,13 +110,14 @@ class DeviceExecutor(Executor):
             self._bytes(matrix)[:] = packed
         tables = [self._upload_table(gemm) for gemm in gemms]
         descriptors = [self._descriptor(g, at) for g, at in zip(gemms, tables, strict=True)]
-        report = self._driver.run(descriptors)
         costs = self._costs(gemms, descriptors)
+        cycles = sum(cost.cycles for cost in costs)
+        report = self._driver.run(descriptors, max_cycles=2 * cycles + _SLACK)
         self.costs[-1].append(
             ListCost(
                 name=name,
                 cycles=report.cycles,
-                model_cycles=sum(cost.cycles for cost in costs),
+                model_cycles=cycles,
                 words=report.words,
                 wait_data=report.wait_data,
                 wait_output=report.wait_output,
@@ -126,12 +135,10 @@ class DeviceExecutor(Executor):
         """By the cycle model. Descriptors run one after the other, so a list's start tells when."""
         costs: list[GemmCost] = []
         end, cycles, read, written = 0, 0, 0, 0
-        for kind, group in groupby(gemms, key=lambda gemm: gemm.name.split(".", 2)[2]):
+        for kind, group in groupby(gemms, key=lambda gemm: gemm.name.split(".", 2)[-1]):
             own = list(group)
             end += len(own)
-            upto = list_timing(
-                [(_ALIGNMENT, one) for one in descriptors[:end]], self._driver.config, self._timing
-            )
+            upto = list_timing(descriptors[:end], self._driver.config, self._timing)
             costs.append(
                 GemmCost(
                     kind=kind,
@@ -191,32 +198,29 @@ class DeviceExecutor(Executor):
         return flat.reshape(matrix.rows, matrix.row_bytes)
 
 
-class _Space:
-    """Memory that is given back; what is taken from the driver is so for good."""
+class _Workspace:
+    """A block of the driver's memory, handed out from its start on and given back all at once."""
 
-    def __init__(self, driver: Driver) -> None:
-        self._driver = driver
-        self._sizes: dict[int, int] = {}
-        self._taken: set[int] = set()
+    def __init__(self, driver: Driver, nbytes: int) -> None:
+        self._start = driver.allocate(nbytes, _ALIGNMENT)
+        self._nbytes = nbytes
+        self._used = 0
 
     def take(self, nbytes: int) -> int:
-        """The address of at least so many bytes, aligned for whatever needs it."""
-        fits = [
-            (size, address)
-            for address, size in self._sizes.items()
-            if size >= nbytes and address not in self._taken
-        ]
-        if fits:
-            _, address = min(fits)
-        else:
-            address = self._driver.allocate(nbytes, _ALIGNMENT)
-            self._sizes[address] = nbytes
-        self._taken.add(address)
+        """The address of so many bytes, aligned for whatever needs it; ValueError if there are
+        fewer."""
+        address = self._start + self._used
+        if self._used + nbytes > self._nbytes:
+            raise ValueError(
+                f"a text's matrices and channel words do not fit into the workspace of "
+                f"{self._nbytes} bytes; give it a larger one, or shorten the text"
+            )
+        self._used += -(-nbytes // _ALIGNMENT) * _ALIGNMENT
         return address
 
     def give_back(self) -> None:
-        """All of it."""
-        self._taken.clear()
+        """All of it; its contents stay."""
+        self._used = 0
 
 
 def _packed(matrix: Matrix) -> Packed:

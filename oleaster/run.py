@@ -20,7 +20,11 @@ __all__ = ["ENGINES", "EncoderRun", "run_encoder"]
 ENGINES = ("model", "cycle", "rtl")
 
 _WORKSPACE = 32 << 20
-"""Bytes for what is no weight: several times what the longest text takes in MPNet."""
+"""Bytes for the matrices and channel words of a text: three times what the longest takes in MPNet.
+"""
+
+_LISTS = 1 << 20
+"""Bytes for descriptors, and for gaps between weights."""
 
 Progress = Callable[[int, int], None] | None
 
@@ -45,7 +49,10 @@ class EncoderRun:
 
     @property
     def passed(self) -> bool:
-        """Embeddings, and the cycles of every list, are those of the models."""
+        """Embeddings, and the cycles of every list, are those of the models.
+
+        The cycles can differ on engine "rtl" only: "cycle" counts by the cycle model itself.
+        """
         every = [cost for costs in self.lists for cost in costs]
         return self.identical and all(cost.cycles == cost.model_cycles for cost in every)
 
@@ -87,9 +94,9 @@ def run_encoder(
     costs: list[list[ListCost]] = []
     if engine != "model":
         _require_formats(model, config)
-        size = sum(matrix.nbytes for matrix in model.constants) + _WORKSPACE
+        size = sum(matrix.nbytes for matrix in model.constants) + _WORKSPACE + _LISTS
         with open_device(engine, config, timing, -(-size // PAGE) * PAGE) as device:
-            executor = DeviceExecutor(Driver(device), model.constants, timing)
+            executor = DeviceExecutor(Driver(device), model.constants, timing, _WORKSPACE)
             started = time.perf_counter()
             embeddings = model.embed(texts, executor, progress=progress)
             wall_s = time.perf_counter() - started

@@ -238,15 +238,17 @@ class Driver:
     def run(self, descriptors: Sequence[Descriptor], max_cycles: int | None = None) -> RunReport:
         """Link the descriptors into a list, run it, and wait for its end.
 
-        max_cycles: before DeviceTimeout; None for many times what the list should take.
+        max_cycles: before DeviceTimeout. None for a guess from the sizes alone; on a bus of
+        thousands of cycles of latency, or with few of its beats, a list may take longer.
         Raises AcceleratorError if the list stops early: the device is then cleared and ready for
-        the next one. ValueError for no descriptors or a value that does not fit its field.
+        the next one. DeviceError if a list runs already: nothing is written then. ValueError for
+        no descriptors or a value that does not fit its field.
         """
         if not descriptors:
             raise ValueError("there is no descriptor to run")
-        first = self._write_list(descriptors)
         if self._status(Status.BUSY):
             raise DeviceError("a list runs already; wait for its end, or reset the device")
+        first = self._write_list(descriptors)
         self._write("CONTROL", _CLEAR)
         self._write("INTERRUPT_ENABLE", _INTERRUPTS)
         self._write("LIST_LOW", first & 0xFFFF_FFFF)
@@ -308,7 +310,7 @@ class Driver:
         )
 
     def _patience(self, descriptor: Descriptor) -> int:
-        """Cycles for a descriptor, far too many for any bus that still moves."""
+        """Cycles for a descriptor: ample on usual buses, not a bound, as latency is not known."""
         # As if every element took two lanes.
         tiles_a = descriptor.m // (self.config.rows // 2) + 1
         tiles_b = descriptor.n // (self.config.cols // 2) + 1

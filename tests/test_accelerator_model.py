@@ -32,7 +32,7 @@ def gemm(
 
 
 def run(d: Descriptor, config: AcceleratorConfig, timing: MemoryTiming) -> ListTiming:
-    return list_timing([(64, d)], config, timing, trace=True)
+    return list_timing([d], config, timing, trace=True)
 
 
 @pytest.mark.parametrize("c", ["int32", "ovp4-flint"])

@@ -89,6 +89,10 @@ def finish(device):
     assert device.counts()[1:] == moved[1:], "the bus moved after the interrupt"
 
 
+def descriptors(made):
+    return [descriptor for _, descriptor in made.placed]
+
+
 def check_complete(device, made, config):
     """The list that `device` has run is as the reference has it, no byte written twice or lost."""
     expected = made.expect(config)
@@ -139,7 +143,7 @@ def test_random_lists(device, config, share):
         start(device, made.memory, made.address)
         finish(device)
         check_complete(device, made, config)
-        expected = list_timing(made.placed, config, timing, trace=True)
+        expected = list_timing(descriptors(made), config, timing, trace=True)
         assert get(device, "CYCLES_LOW") == expected.cycles
         found = {name: get(device, name.upper()) for name in COUNTERS}
         assert found == {name: getattr(expected, name) for name in COUNTERS}
@@ -192,7 +196,7 @@ def test_an_error_on_any_beat(device, config, side, timing):
     expected = [made.expect(config, made.placed[:count]) for count in range(4)]
     ends = []  # of each descriptor, in beats or bursts
     for count in range(1, 4):
-        of = list_timing(made.placed[:count], config, timing)
+        of = list_timing(descriptors(made)[:count], config, timing)
         ends.append(of.read_beats if side == "read" else len(of.handshakes["b"]))
     fail = device.fail_read if side == "read" else device.fail_write
     cause = Cause.READ_RESPONSE if side == "read" else Cause.WRITE_RESPONSE
@@ -210,7 +214,7 @@ def test_reset_in_flight(device, config):
     timing = MemoryTiming.random(20, 0.3, 2)
     device.set_timing(timing)
     made = random_list(np.random.default_rng(10), config, 2, largest=2, deepest=2)
-    cycles = list_timing(made.placed, config, timing).cycles
+    cycles = list_timing(descriptors(made), config, timing).cycles
     for stop in range(0, cycles, max(1, cycles // 60)):
         start(device, made.memory, made.address)
         device.run(stop)
@@ -228,14 +232,14 @@ def test_the_driver_sees_no_difference(device, config):
     drivers = [Driver(device), Driver(model)]
     for seed in range(6):
         made = random_list(np.random.default_rng([seed, 12]), config)
-        descriptors = [descriptor for _, descriptor in made.placed]
+        right = descriptors(made)
         reports = []
         for driver in drivers:
             driver.reset_memory()
             driver.allocate(made.memory.size)
             driver.device.memory[: made.memory.size] = made.memory
-            reports.append(driver.run(descriptors))
-            wrong = [*descriptors[:-1], replace(descriptors[-1], m=0)]
+            reports.append(driver.run(right))
+            wrong = [*right[:-1], replace(right[-1], m=0)]
             with pytest.raises(AcceleratorError) as error:
                 driver.run(wrong)
             reports.append((str(error.value), error.value.completed))
@@ -270,7 +274,7 @@ def test_the_default_design_is_as_busy_as_the_model_says(operands, c):
     assert rtl[0] == model[0]
     np.testing.assert_array_equal(rtl[1], model[1])
     assert 2 * rtl[0].words / rtl[0].cycles > 0.95
-    expected = list_timing([(64, descriptor)], config, timing, trace=True)
+    expected = list_timing([descriptor], config, timing, trace=True)
     found = {name: cycles.tolist() for name, cycles in device.trace().items()}
     assert found == expected.handshakes
     device.close()

@@ -1,19 +1,14 @@
-"""The driver on the device of the models."""
+"""The driver runs lists on the device of the models."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from driver_cases import CONFIG, device, matrix, ones
 
 from oleaster.models.accelerator.config import AcceleratorConfig
 from oleaster.models.accelerator.descriptor import FORMAT_CODES, Descriptor
-from oleaster.models.accelerator.registers import (
-    REGISTERS,
-    Cause,
-    ControlBit,
-    Status,
-    register_offset,
-)
+from oleaster.models.accelerator.registers import Cause, ControlBit, Status, register_offset
 from oleaster.models.accelerator.requantize import (
     OUTPUT_FORMATS,
     ChannelWords,
@@ -21,33 +16,12 @@ from oleaster.models.accelerator.requantize import (
     requantize,
 )
 from oleaster.models.formats import get_format
-from oleaster.models.quantize import quantize
 from oleaster.sim.accelerator.device import CycleDevice
 from oleaster.sim.accelerator.memory import MemoryTiming
 from oleaster.sim.accelerator.model import ListTiming, list_timing
-from oleaster.sim.driver import (
-    AcceleratorError,
-    DeviceError,
-    DeviceTimeout,
-    Driver,
-    read_config,
-)
+from oleaster.sim.driver import AcceleratorError, DeviceError, DeviceTimeout, Driver, read_config
 
-CONFIG = AcceleratorConfig(
-    rows=6,
-    cols=8,
-    data_bits=64,
-    address_bits=36,
-    scratchpad_beats=16,
-    outstanding=8,
-    burst_beats=16,
-    formats_b=("int4", "int8", "ovp8", "fp4-e2m1"),
-)
-DOORBELL, CLEAR = 1 << ControlBit.DOORBELL, 1 << ControlBit.CLEAR
-
-
-def device(config=CONFIG, memory_bytes=1 << 16, **options):
-    return CycleDevice(config, MemoryTiming(20), memory_bytes, **options)
+CLEAR = 1 << ControlBit.CLEAR
 
 
 def counted(ran, config, timing):
@@ -60,19 +34,6 @@ def counted(ran, config, timing):
         read_beats=5,
         write_beats=6,
         tiles=7,
-    )
-
-
-def matrix(rows, k, name, seed=0):
-    values = np.random.default_rng(seed).normal(size=(rows, k))
-    return quantize(values, name)
-
-
-def ones(driver, c_format="int32", **change):
-    """A 2 x 2 x 2 GEMM on memory of zeros."""
-    base = driver.allocate(64)
-    return replace(
-        Descriptor(base, base, base + 32, 2, 2, 2, 4, 4, 8, "int4", "int4", c_format), **change
     )
 
 
@@ -156,8 +117,9 @@ def test_single_rows_and_columns(m, k, n):
     assert np.array_equal(driver.download_c(descriptor), values[0] @ values[1].T)
 
 
-def test_the_report_has_every_counter():
-    driver = Driver(device(cycles=counted))
+def test_the_report_has_every_counter(monkeypatch):
+    monkeypatch.setattr("oleaster.sim.accelerator.device.list_timing", counted)
+    driver = Driver(device())
     report = driver.run([ones(driver)] * 3, max_cycles=1 << 40)
     assert report.cycles == (1 << 32) + 3000
     counters = (report.words, report.wait_data, report.wait_output, report.read_beats)
@@ -170,7 +132,7 @@ def test_the_counters_are_the_cycle_models():
     driver = Driver(device())
     descriptors = [driver.gemm(matrix(20, 40, "int4"), matrix(9, 40, "int8")) for _ in range(2)]
     report = driver.run(descriptors)
-    timing = list_timing(list(enumerate(descriptors)), CONFIG, MemoryTiming(20))
+    timing = list_timing(descriptors, CONFIG, MemoryTiming(20))
     counters = ("cycles", "words", "wait_data", "wait_output", "read_beats", "write_beats", "tiles")
     assert [getattr(report, name) for name in counters] == [
         getattr(timing, name) for name in counters
@@ -267,17 +229,31 @@ def test_the_patience_is_enough_for_a_slow_bus():
 
 
 def test_a_busy_device_is_left_alone():
+    """Its registers, and the list in memory, which it may still read."""
+
     class Busy(CycleDevice):
+        busy = False
+
         def read_register(self, offset):
             value = super().read_register(offset)
-            return value | 1 << Status.BUSY if offset == register_offset("STATUS") else value
+            busy = self.busy and offset == register_offset("STATUS")
+            return value | 1 << Status.BUSY if busy else value
 
         def write_register(self, offset, value):
-            raise AssertionError("written to")
+            assert not self.busy
+            super().write_register(offset, value)
 
-    driver = Driver(Busy(CONFIG))
-    with pytest.raises(DeviceError, match="a list runs already"):
-        driver.run([ones(driver)])
+    driver = Driver(Busy(CONFIG, memory_bytes=1 << 16))
+    descriptor = ones(driver)
+    driver.run([descriptor] * 2)
+    before = driver.device.memory.copy()
+    driver.device.busy = True
+    for count in (1, 2, 9):
+        with pytest.raises(DeviceError, match="a list runs already"):
+            driver.run([replace(descriptor, relu=True)] * count)
+    assert np.array_equal(driver.device.memory, before)
+    driver.device.busy = False
+    driver.run([descriptor])
 
 
 def test_an_interrupt_without_a_reason_is_told():
@@ -288,143 +264,3 @@ def test_an_interrupt_without_a_reason_is_told():
     driver = Driver(Spurious(CONFIG, MemoryTiming(1)))
     with pytest.raises(DeviceError, match="neither done nor in error"):
         driver.run([ones(driver)])
-
-
-# Memory
-
-
-@pytest.mark.parametrize("align", [1, 2, 64, 4096])
-def test_allocations_are_aligned_and_apart(align):
-    driver = Driver(device())
-    end = 1
-    for nbytes in (1, 64, 3, 4096, 7):
-        address = driver.allocate(nbytes, align)
-        assert address % align == 0
-        assert address >= end > 0
-        end = address + nbytes
-    driver.reset_memory()
-    assert driver.allocate(1) == 64
-
-
-@pytest.mark.parametrize(
-    ("nbytes", "align", "message"),
-    [
-        (0, 64, "0 bytes cannot be allocated"),
-        (-5, 64, "-5 bytes cannot"),
-        (8, 0, "align is 0; it must be a power of two"),
-        (8, 24, "align is 24"),
-        (1 << 40, 64, "1099511627776 bytes do not fit .*: 65472 of 65536 are free; give the"),
-        (65473, 64, "do not fit"),
-        (1, 1 << 20, "1 bytes do not fit .*: 0 of 65536 are free"),
-    ],
-)
-def test_allocations_that_cannot_be(nbytes, align, message):
-    driver = Driver(device())
-    with pytest.raises(ValueError, match=message):
-        driver.allocate(nbytes, align)
-    assert driver.allocate(65472) == 64
-
-
-def test_what_is_uploaded_comes_back():
-    driver = Driver(device())
-    array = np.arange(24, dtype="<i2").reshape(4, 6).T
-    for data in (array, array.tobytes(), bytearray(b"abc"), memoryview(b"x" * 70)):
-        expected = data.tobytes() if hasattr(data, "tobytes") else bytes(data)
-        address = driver.upload(data, 8)
-        assert address % 8 == 0
-        assert driver.download(address, len(expected)).tobytes() == expected
-    copy = driver.download(address, 2)
-    copy[:] = 0
-    assert driver.device.memory[address] == ord("x")
-    for address, nbytes in ((65535, 2), (-1, 1), (0, -1)):
-        with pytest.raises(ValueError, match="not within the memory, which ends at 0x10000"):
-            driver.download(address, nbytes)
-
-
-@pytest.mark.parametrize("name", ["int4", "ovp8"])
-@pytest.mark.parametrize("k", [1, 7, 8, 33])
-def test_matrices_lie_in_whole_beats(name, k):
-    driver = Driver(device())
-    driver.device.memory[:] = 0xFF
-    tensor = matrix(5, k, name)
-    address, stride = driver.upload_matrix(tensor)
-    size = tensor.packed.shape[1]
-    assert address % 8 == stride % 8 == 0
-    assert size <= stride < size + 8
-    rows = driver.download(address, 5 * stride).reshape(5, stride)
-    assert np.array_equal(rows[:, :size], tensor.packed)
-    assert not rows[:, size:].any()
-
-
-def test_what_no_descriptor_says():
-    driver = Driver(device())
-    with pytest.raises(ValueError, match=r"not the shape \(2, 2, 4\)"):
-        driver.upload_matrix(quantize(np.ones((2, 2, 4)), "int4"))
-    with pytest.raises(ValueError, match="do not know fp8-e4m3, only int4, flint4"):
-        driver.upload_matrix(quantize(np.ones((2, 4)), "fp8-e4m3"))
-    a, b = matrix(3, 4, "int4"), matrix(5, 6, "int4")
-    with pytest.raises(ValueError, match=r"A is \(3, 4\) and B is \(5, 6\)"):
-        driver.gemm(a, b)
-    one = np.ones(2, np.int64)
-    with pytest.raises(ValueError, match="C in int8 takes 3 channel words, not 2"):
-        driver.gemm(a, a, "int8", ChannelWords(one, one, one))
-    with pytest.raises(ValueError, match="C in int32 takes 0 channel words, not 2"):
-        driver.gemm(a, a, "int32", ChannelWords(one, one, one))
-    with pytest.raises(ValueError, match="no descriptor to run"):
-        driver.run([])
-    with pytest.raises(ValueError, match="m is -1; it must be 0"):
-        driver.run([ones(driver, m=-1)])
-
-
-# The device's registers
-
-
-def test_the_device_refuses_what_the_circuit_refuses():
-    unit = device()
-    offset = {register.name: register.offset for register in REGISTERS}
-    for register in REGISTERS:
-        if register.access == "ro":
-            before = unit.read_register(register.offset)
-            unit.write_register(register.offset, 0xFFFF_FFFF)
-            assert unit.read_register(register.offset) == before
-    for name, width in (("LIST_LOW", 32), ("LIST_HIGH", 16), ("INTERRUPT_ENABLE", 2)):
-        unit.write_register(offset[name], 0xFFFF_FFFF)
-        assert unit.read_register(offset[name]) == (1 << width) - 1
-    assert unit.read_register(0xFC) == unit.read_register(offset["CONTROL"]) == 0
-    unit.write_register(0xFC, 1)
-
-    # The list at 2^48 - 1 stops; a second doorbell does nothing until the clear.
-    unit.write_register(offset["CONTROL"], DOORBELL)
-    failed = 1 << Status.ERROR | 1 << Status.INTERRUPT
-    assert unit.read_register(offset["STATUS"]) == failed
-    assert unit.read_register(offset["CAUSE"]) == Cause.RESERVED
-    assert unit.read_register(offset["DESCRIPTOR_LOW"]) == 0xFFFF_FFFF
-    assert unit.read_register(offset["DESCRIPTOR_HIGH"]) == 0xFFFF
-    unit.write_register(offset["LIST_HIGH"], 0)
-    unit.write_register(offset["CONTROL"], DOORBELL | CLEAR)
-    assert unit.read_register(offset["CAUSE"]) == Cause.RESERVED
-    unit.write_register(offset["CONTROL"], CLEAR)
-    assert unit.read_register(offset["STATUS"]) == unit.read_register(offset["CAUSE"]) == 0
-    unit.write_register(offset["CONTROL"], DOORBELL)
-    assert unit.read_register(offset["CAUSE"]) == Cause.ALIGNMENT
-    unit.write_register(offset["INTERRUPT_ENABLE"], 1)
-    assert unit.read_register(offset["STATUS"]) == 1 << Status.ERROR
-    with pytest.raises(DeviceTimeout):
-        unit.wait(10)
-
-
-def test_a_failed_list_counts_the_descriptors_before():
-    driver = Driver(device())
-    good = driver.gemm(matrix(20, 40, "int4"), matrix(9, 40, "int8"))
-    alone = driver.run([good])
-    with pytest.raises(AcceleratorError):
-        driver.run([good, replace(good, n=0)])
-    assert driver.device.read_register(register_offset("WORDS")) == alone.words
-    assert driver.device.read_register(register_offset("COMPLETED")) == 1
-    assert driver.download_c(good).any()
-
-
-@pytest.mark.parametrize("size", [0, 100, -4096])
-def test_a_memory_of_no_whole_pages_is_refused(size):
-    with pytest.raises(ValueError, match=f"memory_bytes is {size}; it must be a multiple of 4096"):
-        device(memory_bytes=size)

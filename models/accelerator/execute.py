@@ -67,7 +67,8 @@ class ListOutcome:
     """What the registers say after a list.
 
     descriptor_address: that of the descriptor which the error is about; without an error, of the
-    last. ran: the descriptors that were completed, each with its address, in order.
+    last. ran: the descriptors that were completed, each with its address, in order. overflow,
+    illegal: of these.
     """
 
     cause: Cause
@@ -91,13 +92,11 @@ def check_address(address: int, config: AcceleratorConfig) -> Cause:
     return Cause.NONE
 
 
-def check(data: bytes, address: int, config: AcceleratorConfig) -> Cause:
-    """What is wrong with the descriptor of these 64 bytes at `address`.
+def check(data: bytes, config: AcceleratorConfig) -> Cause:
+    """What is wrong with the descriptor of these 64 bytes.
 
-    The first of RESERVED, FORMAT, SIZE and ALIGNMENT that holds, after what `check_address` says.
+    The first of RESERVED, FORMAT, SIZE and ALIGNMENT that holds.
     """
-    if cause := check_address(address, config):
-        return cause
     of = unpack_fields(FIELDS, data)
     if any(of[name] for name in _RESERVED):
         return Cause.RESERVED
@@ -157,7 +156,10 @@ def run_list(memory: Memory, address: int, config: AcceleratorConfig) -> ListOut
     """Run the list whose first descriptor lies at `address`, in place.
 
     memory: uint8 (bytes,). A descriptor that reaches beyond it leaves C as it was; of the
-    circuit's C some rows may be written by then.
+    circuit's C some rows may be written by then. If more than one of A, B, channel words and C lie
+    beyond, the cause is that of the first; the circuit tells what its bus answers first, which may
+    be another. Wrapped sums and pairs of two identifiers are told of the descriptors that were
+    completed; the circuit may also have seen some of the one that stopped.
     """
     ran: list[tuple[int, Descriptor]] = []
     overflow = illegal = False
@@ -172,7 +174,7 @@ def run_list(memory: Memory, address: int, config: AcceleratorConfig) -> ListOut
         if address + DESCRIPTOR_BYTES > memory.size:
             return stop(Cause.READ_RESPONSE)
         data = memory[address : address + DESCRIPTOR_BYTES].tobytes()
-        if cause := check(data, address, config):
+        if cause := check(data, config):
             return stop(cause)
         descriptor = Descriptor.unpack(data)
         try:

@@ -1,7 +1,7 @@
 """GEMMs between matrices in the accelerator's memory: a descriptor list before it has addresses.
 
 Whoever runs such lists is an `Executor`: `ModelExecutor` here, in numpy; through descriptors, the
-one in `oleaster.run`. Both leave the same bytes. All of this is ours.
+one in `oleaster.device_executor`. Both leave the same bytes. All of this is ours.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class Part:
 class Gemm:
     """c = a b^T: a (M, K), b (N, K), c (M, N); raw sums if c is int32, else by `channels`.
 
-    name: says what it is, `layer.0.intermediate`; neither unique nor needed to run it.
+    name: says what it is, `layer.<i>.<kind>` in an encoder; any other does, and none is unique.
     Raises ValueError if the shapes differ, or channels are missing, too many or not for int32.
     """
 
@@ -186,7 +186,8 @@ class Executor(Protocol):
     ) -> list[Packed]:
         """Write `inputs`, run the GEMMs in order, and read `outputs`, uint8 (rows, row_bytes).
 
-        A GEMM may read what an earlier one, of this list or another, has written. name: the list's.
+        A GEMM may read what an earlier one, of this list or another, has written. name:
+        the list's, `layer.<i>.<list>` in an encoder.
         """
 
 

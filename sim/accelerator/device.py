@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from oleaster.models.accelerator.config import AcceleratorConfig
-from oleaster.models.accelerator.descriptor import FORMAT_CODES, Descriptor
+from oleaster.models.accelerator.descriptor import FORMAT_CODES
 from oleaster.models.accelerator.execute import run_list
 from oleaster.models.accelerator.registers import (
     ID,
@@ -19,7 +19,7 @@ from oleaster.models.accelerator.registers import (
     Status,
 )
 from oleaster.sim.accelerator.memory import MemoryTiming
-from oleaster.sim.accelerator.model import ListTiming, list_timing
+from oleaster.sim.accelerator.model import list_timing
 from oleaster.sim.driver import DeviceTimeout
 
 __all__ = ["CycleDevice"]
@@ -36,8 +36,6 @@ _COUNTERS = {
 _WRITABLE = {"LIST_LOW": 32, "LIST_HIGH": 16, "INTERRUPT_ENABLE": 2}
 _PAGE = 4096
 
-Timing = Callable[[Sequence[tuple[int, Descriptor]], AcceleratorConfig, MemoryTiming], ListTiming]
-
 
 class CycleDevice:
     """A `Device` for `sim.driver.Driver`, with all registers of the circuit.
@@ -45,6 +43,7 @@ class CycleDevice:
     A list is done as soon as the doorbell rings; its cycles pass in `wait`. So the status is never
     busy, and no doorbell can ring meanwhile. After an error the counters are those of the
     descriptors before, and C of the failing one is as it was, whatever the circuit had written.
+    `run_list` says how cause and flags may then differ from the circuit's.
 
     Parameters
     ----------
@@ -53,8 +52,6 @@ class CycleDevice:
         `MemoryTiming()` if None.
     memory_bytes: int
         A multiple of 4096; accesses beyond are errors of the bus.
-    cycles: callable
-        The cycle model: (descriptors with their addresses, config, timing) to `ListTiming`.
 
     Attributes
     ----------
@@ -66,14 +63,12 @@ class CycleDevice:
         config: AcceleratorConfig,
         timing: MemoryTiming | None = None,
         memory_bytes: int = 1 << 26,
-        cycles: Timing = list_timing,
     ) -> None:
         if memory_bytes < 1 or memory_bytes % _PAGE:
             raise ValueError(f"memory_bytes is {memory_bytes}; it must be a multiple of {_PAGE}")
         self.config = config
         self.timing = MemoryTiming() if timing is None else timing
         self.memory: NDArray[np.uint8] = np.zeros(memory_bytes, np.uint8)
-        self._cycles = cycles
         self._remaining = 0
         self._registers = dict.fromkeys(_NAMES.values(), 0)
         self._registers |= {
@@ -123,7 +118,8 @@ class CycleDevice:
     def _run(self) -> None:
         first = self._registers["LIST_LOW"] | self._registers["LIST_HIGH"] << 32
         outcome = run_list(self.memory, first, self.config)
-        timing = self._cycles(outcome.ran, self.config, self.timing)
+        ran = [descriptor for _, descriptor in outcome.ran]
+        timing = list_timing(ran, self.config, self.timing)
         self._remaining = timing.cycles
         address = outcome.descriptor_address
         self._registers |= {

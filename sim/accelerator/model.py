@@ -60,16 +60,19 @@ class ListTiming:
 
 
 def list_timing(
-    descriptors: Sequence[tuple[int, Descriptor]],
+    descriptors: Sequence[Descriptor],
     config: AcceleratorConfig,
     timing: MemoryTiming,
     *,
     trace: bool = False,
 ) -> ListTiming:
-    """The cycles of a list that comes to its end: (address, descriptor) of each, in order."""
+    """The cycles of a list that comes to its end, wherever its descriptors lie.
+
+    trace: keep the handshakes of "r" too.
+    """
     total = ListTiming()
     cycle = 0
-    for _, descriptor in descriptors:
+    for descriptor in descriptors:
         cycle = _Run(descriptor, config, timing, total, trace).run(cycle)
     total.cycles = cycle
     return total
