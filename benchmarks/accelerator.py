@@ -54,8 +54,11 @@ def main() -> int:
     parser.add_argument("--bandwidth", type=float, default=1.0, help="beats a cycle, each way")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    config = AcceleratorConfig(options.rows, options.cols, options.data_bits)
-    timing = MemoryTiming.with_bandwidth(options.latency, options.bandwidth, options.bandwidth)
+    try:
+        config = AcceleratorConfig(options.rows, options.cols, options.data_bits)
+        timing = MemoryTiming.with_bandwidth(options.latency, options.bandwidth, options.bandwidth)
+    except ValueError as error:
+        parser.error(str(error))
 
     results = []
     for m, k, n, operands, c in GEMMS:

@@ -190,12 +190,18 @@ class Driver:
     ) -> Descriptor:
         """Upload A (M, K) and B (N, K), take memory for C, and say what is to be done.
 
-        channels: the N channel words; not for int32. Raises ValueError as `upload_matrix`, if the
-        shapes do not fit, for channel words that are missing, too many or too few.
+        channels: the N channel words; neither they nor relu for int32. Raises ValueError as
+        `upload_matrix`, if the shapes do not fit, for a format that C cannot have, for channel
+        words that are missing, too many or too few.
         """
         if a.shape[1:] != b.shape[1:]:
             raise ValueError(f"A is {a.shape} and B is {b.shape}; they must be (M, K) and (N, K)")
         m, n = a.shape[0], b.shape[0]
+        if c_format not in FORMAT_CODES or c_format == "fp4-e2m1":
+            known = ", ".join(name for name in FORMAT_CODES if name != "fp4-e2m1")
+            raise ValueError(f"C is {c_format!r}; it must be one of {known}")
+        if relu and c_format == "int32":
+            raise ValueError("int32 takes no ReLU: sums are written as they are")
         found = 0 if channels is None else len(channels.bias)
         wanted = 0 if c_format == "int32" else n
         if found != wanted:
@@ -299,10 +305,10 @@ class Driver:
         address = self._read("DESCRIPTOR_LOW") | self._read("DESCRIPTOR_HIGH") << 32
         place, rest = divmod(address - first, DESCRIPTOR_BYTES)
         ours = not rest and 0 <= place < count
-        who = f"descriptor {place} of 0 to {count - 1}" if ours else "a descriptor not of the list"
+        who = f"descriptor {place + 1} of {count}" if ours else "a descriptor not of the list"
         why = {int(known): known.text for known in Cause}.get(cause, f"unknown cause {cause}")
         return AcceleratorError(
-            f"{who}, at {address:#x}, stopped the list: {why[0].lower()}{why[1:]}",
+            f"{who}, at {address:#x}, stopped the list: {why}",
             cause,
             address,
             place if ours else None,

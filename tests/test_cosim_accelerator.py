@@ -12,10 +12,10 @@ from oleaster.models.accelerator.config import AcceleratorConfig
 from oleaster.models.accelerator.descriptor import Descriptor
 from oleaster.models.accelerator.execute import run_list
 from oleaster.models.accelerator.registers import Cause, ControlBit, Status, register_offset
-from oleaster.models.accelerator.requantize import ChannelWords
+from oleaster.models.accelerator.requantize import ChannelWords, channel_table
 from oleaster.models.quantize import quantize
 from oleaster.sim.accelerator.device import CycleDevice
-from oleaster.sim.accelerator.memory import MemoryTiming
+from oleaster.sim.accelerator.memory import PERIOD, MemoryTiming
 from oleaster.sim.accelerator.model import list_timing
 from oleaster.sim.driver import AcceleratorError, Driver
 from oleaster.sim.rtl.accelerator_device import RtlDevice, build_accelerator
@@ -208,6 +208,34 @@ def test_an_error_on_any_beat(device, config, side, timing):
         around = expected[stopped : stopped + 2]
         check_stopped(device, *around, cause, stopped, made.placed[stopped][0])
     check_works(device, config, 9)
+
+
+def test_no_row_takes_channel_words_that_came_with_an_error(device, config):
+    """Sums wait for their tile's words, so a row would begin as soon as those seem complete."""
+    slow = np.ones(PERIOD, bool)
+    slow[::20] = False
+    timing = MemoryTiming(10, r=slow)
+    device.set_timing(timing)
+    size = 1 << 15
+    memory = np.random.default_rng(3).integers(0, 256, size).astype(np.uint8)
+    table = channel_table(np.arange(9), np.full(9, 1), np.zeros(9, int)).reshape(-1)
+    memory[0x4000 : 0x4000 + table.size] = table
+    d = Descriptor(
+        0x1000, 0x2000, 0x3000, 4, 2, 9, 8, 8, 16, "ovp4-flint", "ovp4-flint", "int8", 0x4000
+    )
+    memory[64:128] = np.frombuffer(d.pack(), np.uint8)
+    right = memory.copy()
+    run_list(right, 64, config)
+    beats = list_timing([d], config, timing).read_beats
+    assert beats > 20
+    for beat in range(beats):
+        device.fail_read(beat)
+        start(device, memory, 64)
+        finish(device)
+        assert Cause(get(device, "CAUSE")) == Cause.READ_RESPONSE
+        written = device.writes[:size] > 0
+        np.testing.assert_array_equal(device.memory[:size][written], right[written])
+        device.reset()
 
 
 def test_reset_in_flight(device, config):

@@ -86,7 +86,11 @@ def test_what_no_descriptor_says():
         driver.gemm(a, a, "int8", ChannelWords(one, one, one))
     with pytest.raises(ValueError, match="C in int32 takes 0 channel words, not 2"):
         driver.gemm(a, a, "int32", ChannelWords(one, one, one))
+    with pytest.raises(ValueError, match="C is 'fp4-e2m1'; it must be one of int32, int4"):
+        driver.gemm(a, a, "fp4-e2m1", ChannelWords(one, one, one))
+    with pytest.raises(ValueError, match="int32 takes no ReLU"):
+        driver.gemm(a, a, relu=True)
     with pytest.raises(ValueError, match="no descriptor to run"):
         driver.run([])
-    with pytest.raises(ValueError, match="m is -1; it must be 0"):
+    with pytest.raises(ValueError, match="m is -1; it must be an integer from 0"):
         driver.run([ones(driver, m=-1)])

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
 from oleaster.models.accelerator.config import AcceleratorConfig
-from oleaster.models.accelerator.descriptor import FORMAT_CODES
 from oleaster.models.accelerator.execute import run_list
 from oleaster.models.accelerator.registers import (
     ID,
@@ -77,7 +74,7 @@ class CycleDevice:
             "BUS": config.data_bits | config.address_bits << 16,
             "SCRATCHPAD": config.scratchpad_beats,
             "BURSTS": config.outstanding | config.burst_beats << 16,
-            "FORMATS": _mask(config.formats_a) | _mask(config.formats_b) << 16,
+            "FORMATS": config.formats_mask,
         }
 
     def read_register(self, offset: int) -> int:
@@ -136,7 +133,3 @@ class CycleDevice:
             "CYCLES_HIGH": timing.cycles >> 32,
             **{name: getattr(timing, counter) & 0xFFFF_FFFF for name, counter in _COUNTERS.items()},
         }
-
-
-def _mask(formats: Sequence[str]) -> int:
-    return sum(1 << FORMAT_CODES[name] for name in formats)
