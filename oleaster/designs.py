@@ -27,7 +27,7 @@ PAGE = 4096
 
 def design_files(unit: str, **parameters: int | str) -> tuple[Path, Path]:
     """(Verilog, manifest) of a unit of the library, generated once and kept in the cache."""
-    from oleaster import hw
+    import oleaster.hw as hw
     from oleaster.hw.emit import write_design
     from oleaster.hw.library import build_unit
 

@@ -20,11 +20,13 @@ from oleaster.io import FileError
 from oleaster.models.fetch import FetchError
 from oleaster.models.formats import FormatError
 from oleaster.models.quantize import QuantizeError
+from oleaster.sim.driver import DeviceError
 from oleaster.sim.rtl.toolchain import ToolError
 
 _OURS = (
     CommandError,
     DesignError,
+    DeviceError,
     FetchError,
     FileError,
     FormatError,
