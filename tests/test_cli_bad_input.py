@@ -235,6 +235,7 @@ def test_damaged_quantized_files(capsys, tmp_path):
         (["pe", "--set", "acc_bits=70000"], "acc_bits is 70000; it must be at most 62"),
         (["systolic", "--set", "colums=4"], "no parameter 'colums'; did you mean 'cols'?"),
         (["systolic", "--set", "cols"], "--set cols: expected NAME=VALUE"),
+        (["systolic", "--rows", "4", "--set", "rows=8"], "--set rows=8: rows is given twice"),
         (["systolic", "--set", "formats_a=5"], "formats_a is 5; it must name formats"),
         (["pe", "--set", "formats_a=olive4,int8"], "olive4 is a set of formats; it stands alone"),
         (["systolic", "--set", "formats_a=ovp4"], "unknown format 'ovp4'; did you mean"),

@@ -137,7 +137,9 @@ def _emit(unit: "Unit", folder: Path) -> list[Path]:
 def parameter_overrides(
     rows: int | None, cols: int | None, settings: list[str] | None
 ) -> dict[str, int | str]:
-    """A unit's parameters from --rows, --cols and --set; CommandError for no NAME=VALUE."""
+    """A unit's parameters from --rows, --cols and --set; CommandError for no NAME=VALUE, or a
+    name that is given twice.
+    """
     given = {"rows": rows, "cols": cols}
     overrides: dict[str, int | str] = {k: v for k, v in given.items() if v is not None}
     for setting in settings or ():
@@ -146,6 +148,9 @@ def parameter_overrides(
             raise CommandError(
                 f"--set {setting}: expected NAME=VALUE, as rows=8 or formats_a=ovp4-int,int8"
             )
+        name = name.strip().replace("-", "_")
+        if name in overrides:
+            raise CommandError(f"--set {setting}: {name} is given twice")
         number = value.strip().removeprefix("-").isdecimal()
-        overrides[name.strip().replace("-", "_")] = int(value) if number else value.strip()
+        overrides[name] = int(value) if number else value.strip()
     return overrides
