@@ -10,6 +10,7 @@ array's work nor waits: descriptor, fill, drain, the last writes.
 import argparse
 import json
 import sys
+import time
 
 from oleaster.models.accelerator.config import AcceleratorConfig
 from oleaster.models.accelerator.descriptor import CHANNEL_BYTES, Descriptor, row_bytes
@@ -62,7 +63,9 @@ def main() -> int:
 
     results = []
     for m, k, n, operands, c in GEMMS:
+        started = time.perf_counter()
         run = list_timing([descriptor_of(m, k, n, operands, c)], config, timing)
+        wall_s = time.perf_counter() - started
         busy = 2 * run.words
         bound = run.bound(options.bandwidth, options.bandwidth)
         results.append(
@@ -87,6 +90,7 @@ def main() -> int:
                 "rest_cycles": run.cycles - busy - run.wait_data - run.wait_output,
                 "read_beats": run.read_beats,
                 "write_beats": run.write_beats,
+                "model_wall_s": wall_s,
             }
         )
     if options.json:

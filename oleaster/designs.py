@@ -15,14 +15,11 @@ from filelock import FileLock
 from oleaster import models
 from oleaster.models.accelerator.config import AcceleratorConfig
 from oleaster.models.cache import cache_root
-from oleaster.sim.accelerator.device import CycleDevice
+from oleaster.sim.accelerator.device import PAGE, CycleDevice
 from oleaster.sim.accelerator.memory import MemoryTiming
 from oleaster.sim.driver import Device
 
 __all__ = ["PAGE", "design_files", "open_device"]
-
-PAGE = 4096
-"""Memory of a device comes in multiples of so many bytes."""
 
 
 def design_files(unit: str, **parameters: int | str) -> tuple[Path, Path]:

@@ -14,8 +14,6 @@ from oleaster.models.accelerator.config import BOUNDARY, AcceleratorConfig
 
 __all__ = ["OutputSteps", "PackWord", "StepWord"]
 
-"""No burst of AXI crosses a multiple of this."""
-
 
 class PackWord(data.StructLayout):
     """Where a step's bytes go.

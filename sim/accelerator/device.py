@@ -19,7 +19,7 @@ from oleaster.sim.accelerator.memory import MemoryTiming
 from oleaster.sim.accelerator.model import list_timing
 from oleaster.sim.driver import DeviceTimeout
 
-__all__ = ["CycleDevice"]
+__all__ = ["PAGE", "CycleDevice"]
 
 _NAMES = {register.offset: register.name for register in REGISTERS}
 _COUNTERS = {
@@ -31,7 +31,8 @@ _COUNTERS = {
     "TILES": "tiles",
 }
 _WRITABLE = {"LIST_LOW": 32, "LIST_HIGH": 16, "INTERRUPT_ENABLE": 2}
-_PAGE = 4096
+PAGE = 4096
+"""Memory of a device comes in multiples of so many bytes."""
 
 
 class CycleDevice:
@@ -61,8 +62,8 @@ class CycleDevice:
         timing: MemoryTiming | None = None,
         memory_bytes: int = 1 << 26,
     ) -> None:
-        if memory_bytes < 1 or memory_bytes % _PAGE:
-            raise ValueError(f"memory_bytes is {memory_bytes}; it must be a multiple of {_PAGE}")
+        if memory_bytes < 1 or memory_bytes % PAGE:
+            raise ValueError(f"memory_bytes is {memory_bytes}; it must be a multiple of {PAGE}")
         self.config = config
         self.timing = MemoryTiming() if timing is None else timing
         self.memory: NDArray[np.uint8] = np.zeros(memory_bytes, np.uint8)
