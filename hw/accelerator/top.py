@@ -18,13 +18,13 @@ from oleaster.hw.array import SystolicArray
 from oleaster.hw.emit import place
 from oleaster.models.accelerator.config import AcceleratorConfig
 
-__all__ = ["OliveAccelerator", "axi_ports"]
+__all__ = ["OliveAccelerator"]
 
 _INCR = 1
 _NORMAL_NON_CACHEABLE_BUFFERABLE = 0b0011
 
 
-def axi_ports(config: AcceleratorConfig) -> dict[str, Any]:
+def _axi_ports(config: AcceleratorConfig) -> dict[str, Any]:
     """The flat AXI4 ports of the bus master."""
 
     def address(channel: str) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class OliveAccelerator(Block):
             config,
             {
                 **AXI_LITE_PORTS,
-                **axi_ports(config),
+                **_axi_ports(config),
                 "interrupt": Out(1),
                 "busy": Out(1),
             },
