@@ -1,0 +1,1 @@
+"""Ready-made designs: `NAME.toml`, read by `oleaster.config`."""

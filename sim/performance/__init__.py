@@ -1,0 +1,1 @@
+"""Cycles, traffic and energy of whole networks, in closed form."""

@@ -1,0 +1,102 @@
+"""What the performance models know of a design; loaded from configs/ by `oleaster.config`."""
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from oleaster.sim.networks.layer import Layer
+
+__all__ = ["ArrayDesign", "Design", "DesignFault", "GpuDesign", "Operand", "Precision"]
+
+
+class DesignFault(ValueError):
+    """A design that cannot do what is asked, such as hold one tile in its buffers."""
+
+
+@dataclass(frozen=True)
+class Operand:
+    """One operand of a layer on a design.
+
+    format: name of a number format. compute_bits: width at which PEs take it. stored_bits: bits
+    of one value in memory, on average; not always whole (outliers stored apart).
+    """
+
+    format: str
+    compute_bits: int
+    stored_bits: float
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Operands of the layers whose name matches `layers`, a shell pattern such as "*.ffn_down"."""
+
+    layers: str
+    weights: Operand
+    activations: Operand
+
+
+@dataclass(frozen=True)
+class _Common:
+    """What every design has.
+
+    precisions: the first that matches a layer counts; the last one's pattern is "*".
+    energy: name of a table of constants (`oleaster.sim.performance.energy`).
+    """
+
+    name: str
+    title: str
+    precisions: tuple[Precision, ...]
+    clock_mhz: float
+    energy: str
+
+    def operands(self, layer: Layer) -> tuple[Operand, Operand]:
+        """(weights, activations); in an attention product both are activations."""
+        found = next(p for p in self.precisions if fnmatchcase(layer.name, p.layers))
+        if layer.kind == "attention":
+            return found.activations, found.activations
+        return found.weights, found.activations
+
+
+@dataclass(frozen=True)
+class ArrayDesign(_Common):
+    """A systolic array with three double-buffered scratchpads and one port to DRAM.
+
+    rows, cols: PEs that multiply `pe_bits` by `pe_bits`; an operand of more compute bits takes
+    neighbouring lanes. Rows take activations, columns weights. Buffers: bytes, both halves.
+    decoders: whether operands pass a decoder at the border, which energy then counts.
+    output_bits: what an output takes in the buffer and in DRAM.
+    """
+
+    dataflow: Literal["os", "ws"]
+    rows: int
+    cols: int
+    pe_bits: int
+    weight_buffer_bytes: int
+    activation_buffer_bytes: int
+    output_buffer_bytes: int
+    dram_bytes_per_cycle: float
+    dram_latency_cycles: int = 100
+    output_bits: int = 16
+    decoders: bool = False
+
+
+@dataclass(frozen=True)
+class GpuDesign(_Common):
+    """A GPU whose tensor cores do the GEMMs, as a roofline over thread blocks' tiles.
+
+    macs_per_cycle: of the whole GPU at each width in bits, (bits, MACs a cycle) pairs.
+    tile: (M, N, K) of the output tile of one thread block and of a step along K.
+    """
+
+    multiprocessors: int
+    macs_per_cycle: tuple[tuple[int, int], ...]
+    tile: tuple[int, int, int]
+    l2_bytes: int
+    l2_bytes_per_cycle: float
+    dram_bytes_per_cycle: float
+    dram_latency_cycles: int
+    output_bits: int = 16
+    decoders: bool = False
+
+
+Design = ArrayDesign | GpuDesign
