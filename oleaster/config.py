@@ -1,44 +1,151 @@
-"""Designs, by name or from a TOML file: which unit with which parameters, checked and built.
+"""Designs, by name or from a TOML file: what can be built, what can be simulated, or both.
 
-unit = "systolic"
+unit = "systolic"        # builds: a unit of the library with its parameters
 
 [parameters]
 rows = 64
 cols = 64
+
+[simulation]             # simulates: the fields of a class of oleaster.sim.performance.design
+kind = "array"
+clock_mhz = 500
+...
+
+docs/performance.md lists every key.
 """
+
+from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+from oleaster.schema import KINDS
+from oleaster.sim.performance.design import Design
 
 if TYPE_CHECKING:
     from oleaster.hw.emit import Unit
 
+__all__ = [
+    "DesignError",
+    "DesignFile",
+    "design_names",
+    "load_design",
+    "load_unit",
+    "read_design",
+]
+
+_SIMULATED_UNITS = {"systolic": "os", "weight-stationary": "ws"}
+_SAID_BY_UNIT = ("rows", "cols", "dataflow")
+
 
 class DesignError(ValueError):
-    """A design that cannot be built; the message names the key, its value and what is right."""
+    """A design that cannot be read or built; the message names the key, its value and the fix."""
 
 
-class _Design(BaseModel):
+class DesignFile(BaseModel):
+    """A design as its file has it.
+
+    title, source: a line each, what it is and where its numbers are from.
+    unit, parameters: a unit of the library, if the design can be built.
+    simulation: what the performance models take, if it can be simulated; checked by `load_design`.
+    """
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    unit: str
+    title: str = ""
+    source: str = ""
+    unit: str | None = None
     parameters: dict[str, int | str | list[str]] = {}
+    simulation: dict[str, Any] | None = None
 
 
-def load_unit(source: str, overrides: Mapping[str, int | str]) -> tuple[str, "Unit"]:
-    """The name and the circuit of the design `source`: a unit's name or a path ending in .toml.
+def design_names() -> list[str]:
+    """Names of the designs that come with oleaster, sorted."""
+    return sorted(
+        entry.name.removesuffix(".toml")
+        for entry in files("oleaster.configs").iterdir()
+        if entry.name.endswith(".toml")
+    )
+
+
+def read_design(source: str) -> DesignFile:
+    """The file of the design `source`: one of `design_names()`, or a path ending in .toml.
+
+    Raises DesignError: no such design or file, no TOML, an unknown key, a value of a wrong type.
+    """
+    try:
+        design = DesignFile.model_validate(tomllib.loads(_text(source)))
+    except ValidationError as error:
+        raise DesignError(f"{source}: {_first_wrong(error, DesignFile)}") from None
+    except ValueError as error:  # not TOML, or not UTF-8
+        if isinstance(error, DesignError):
+            raise
+        raise DesignError(f"{source}: is not TOML: {error}") from error
+    if design.unit is None and design.simulation is None:
+        raise DesignError(f"{source}: the key unit is missing, or a table [simulation], or both")
+    if design.unit is None and design.parameters:
+        raise DesignError(
+            f"{source}: [parameters] are those of a unit, but the key unit is missing"
+        )
+    return design
+
+
+def load_design(source: str) -> Design:
+    """The design `source` (see `read_design`) as the performance models take it.
+
+    A file with a unit says rows, cols and dataflow there, not again in [simulation].
+    Raises DesignError as `read_design`; and for a design that cannot be simulated, and a value
+    that is missing, unknown, of a wrong type or out of range.
+    """
+    design = read_design(source)
+    if design.simulation is None:
+        able = ", ".join(name for name in design_names() if read_design(name).simulation)
+        raise DesignError(
+            f"{source}: has no table [simulation], so it can be built but not simulated "
+            f"(designs that can: {able})"
+        )
+    values = dict(design.simulation)
+    kind = values.pop("kind", None)
+    if kind not in KINDS:
+        near = f"{_known(str(kind), KINDS)}" if kind is not None else f" ({' or '.join(KINDS)})"
+        what = f"is {kind!r}, which is no kind of design" if kind is not None else "is missing"
+        raise DesignError(f"{source}: simulation.kind {what}{near}")
+    schema = KINDS[kind]
+    if design.unit is not None:
+        values.update(_from_unit(source, design, kind))
+    path = Path(source) if source.endswith(".toml") else None
+    name = path.stem if path else source
+    try:
+        return schema.model_validate(values).build(
+            name, design.title or name, path.parent if path else None
+        )
+    except ValidationError as error:
+        places = dict.fromkeys(_SAID_BY_UNIT, "parameters") if design.unit else {}
+        wrong = _first_wrong(error, schema, "simulation", places)
+        raise DesignError(f"{source}: {wrong}") from None
+
+
+def load_unit(source: str, overrides: Mapping[str, int | str]) -> tuple[str, Unit]:
+    """The name and the circuit of `source`: a unit's name, a design's name, or a path to .toml.
 
     overrides: parameters that win over those of the file.
     Raises DesignError: no such unit or file, no TOML, an unknown key, a wrong or missing value.
     """
-    if not source.endswith(".toml"):
+    if not source.endswith(".toml") and source not in design_names():
         return source, _build(source, overrides, "")
-    design = _read(Path(source))
+    design = read_design(source)
+    if design.unit is None:
+        raise DesignError(
+            f"{source}: the key unit is missing, so it can be simulated but not built "
+            "(`oleaster units` lists the units)"
+        )
     where = f"{source}: unit {design.unit!r}, [parameters]: "
     parameters = {
         name: ",".join(value) if isinstance(value, list) else value
@@ -47,20 +154,43 @@ def load_unit(source: str, overrides: Mapping[str, int | str]) -> tuple[str, "Un
     return design.unit, _build(design.unit, {**parameters, **overrides}, where)
 
 
-def _read(path: Path) -> _Design:
+def _text(source: str) -> str:
+    if not source.endswith(".toml"):
+        names = design_names()
+        if source not in names:
+            raise DesignError(
+                f"unknown design {source!r}{_known(source, names)}; a file's name ends in .toml"
+            )
+        return (files("oleaster.configs") / f"{source}.toml").read_text(encoding="utf-8")
     try:
-        return _Design.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return Path(source).read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise DesignError(f"{path}: no such file") from None
+        raise DesignError(f"{source}: no such file") from None
     except OSError as error:
-        raise DesignError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValidationError as error:
-        raise DesignError(f"{path}: {_first_wrong(error)}") from None
-    except ValueError as error:  # not TOML, or not UTF-8
-        raise DesignError(f"{path}: is not TOML: {error}") from error
+        raise DesignError(f"{source}: cannot be read: {error.strerror or error}") from error
 
 
-def _build(name: str, parameters: Mapping[str, int | str], where: str) -> "Unit":
+def _from_unit(source: str, design: DesignFile, kind: str) -> dict[str, Any]:
+    """What [simulation] takes from the unit, said once."""
+    if kind != "array" or design.unit not in _SIMULATED_UNITS:
+        units = " or ".join(map(repr, _SIMULATED_UNITS))
+        raise DesignError(
+            f"{source}: simulation.kind is {kind!r} and unit is {design.unit!r}; "
+            f"expected kind 'array' with unit {units}, or no unit"
+        )
+    for key in _SAID_BY_UNIT:
+        if key in (design.simulation or {}):
+            raise DesignError(
+                f"{source}: simulation.{key} is said by unit {design.unit!r} and its "
+                "[parameters]; leave it out of [simulation]"
+            )
+    said: dict[str, Any] = {
+        key: design.parameters[key] for key in ("rows", "cols") if key in design.parameters
+    }
+    return {**said, "dataflow": _SIMULATED_UNITS[design.unit]}
+
+
+def _build(name: str, parameters: Mapping[str, int | str], where: str) -> Unit:
     # Imported late: Amaranth is slow to import, and most verbs do without it.
     from oleaster.hw.library import build_unit
 
@@ -70,19 +200,28 @@ def _build(name: str, parameters: Mapping[str, int | str], where: str) -> "Unit"
         raise DesignError(f"{where}{error}") from error
 
 
-def _first_wrong(error: ValidationError) -> str:
+def _first_wrong(
+    error: ValidationError,
+    schema: type[BaseModel],
+    table: str = "",
+    places: Mapping[str, str] = MappingProxyType({}),
+) -> str:
+    """The first thing wrong. table: where the schema's keys are, but for those in `places`."""
     first = error.errors()[0]
-    path = ".".join(map(str, first["loc"]))
+    loc = first["loc"]
+    table = places.get(str(loc[0]), table)
+    path = ".".join(map(str, (table, *loc) if table else loc))
     if first["type"] == "extra_forbidden":
-        return f"{path} is no key of a design{_known(path, _Design.model_fields)}"
+        known = _known(str(loc[-1]), schema.model_fields) if len(loc) == 1 else ""
+        return f"{path} is no key of a design{known}"
     if first["type"] == "missing":
         return f"the key {path} is missing"
-    message = first["msg"]
+    message = first["msg"].removeprefix("Value error, ")
     return f"{path} is {first['input']!r}; {message[0].lower()}{message[1:]}"
 
 
 def _known(name: str, known: Iterable[str]) -> str:
     names = list(known)
-    near = get_close_matches(name, names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    near = get_close_matches(name, names, n=3)
+    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
     return f"{hint} (known: {', '.join(names)})"

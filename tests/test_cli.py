@@ -16,8 +16,6 @@ from oleaster.models.quantize import load_quantized, quantize
 from oleaster.sim.systolic import gemm_cycles
 from oleaster.sim.tiling import Tiling
 
-CONFIGS = Path(__file__).parents[1] / "configs"
-
 
 @pytest.fixture(autouse=True)
 def _workspace(tmp_path, monkeypatch):
@@ -306,15 +304,6 @@ def test_rtl_of_a_design_file(capsys):
         "cols": 3,
         "acc_bits": 40,
     }
-
-
-@pytest.mark.parametrize("config", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
-def test_ready_made_designs(config):
-    from oleaster.config import load_unit
-
-    name, unit = load_unit(str(config), {})
-    assert name == "systolic"
-    assert f"{unit.parameters['rows']}x{unit.parameters['cols']}" in config.stem
 
 
 @pytest.mark.rtl

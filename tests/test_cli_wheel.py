@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ("hw", "models", "oleaster", "sim", "pyproject.toml", "README.md", "LICENSE")
+SOURCES = ("configs", "hw", "models", "oleaster", "sim", "pyproject.toml", "README.md", "LICENSE")
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +44,9 @@ def test_every_source_file_is_in_the_wheel(wheel):
         "hw": "oleaster/hw",
         "models": "oleaster/models",
         "sim": "oleaster/sim",
+        "configs": "oleaster/configs",
     }.items():
         for path in (ROOT / folder).rglob("*"):
-            if path.suffix in {".py", ".sv", ".cpp", ".vlt"}:
+            if path.suffix in {".py", ".sv", ".cpp", ".h", ".vlt", ".toml"}:
                 expected.add(f"{package}/{path.relative_to(ROOT / folder).as_posix()}")
     assert expected <= set(wheel.namelist())
