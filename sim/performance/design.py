@@ -79,6 +79,10 @@ class ArrayDesign(_Common):
     output_bits: int = 16
     decoders: bool = False
 
+    def lanes(self, operand: Operand) -> int:
+        """Neighbouring lanes that an element of the operand takes."""
+        return -(-operand.compute_bits // self.pe_bits)
+
 
 @dataclass(frozen=True)
 class GpuDesign(_Common):
@@ -86,6 +90,7 @@ class GpuDesign(_Common):
 
     macs_per_cycle: of the whole GPU at each width in bits, (bits, MACs a cycle) pairs.
     tile: (M, N, K) of the output tile of one thread block and of a step along K.
+    decoders: at every dot-product unit, so that each of its operands is decoded.
     """
 
     multiprocessors: int
@@ -97,6 +102,17 @@ class GpuDesign(_Common):
     dram_latency_cycles: int
     output_bits: int = 16
     decoders: bool = False
+
+    def peak(self, weights: Operand, activations: Operand) -> int:
+        """MACs a cycle at the wider of both operands; DesignFault if no multiplier takes it."""
+        bits = max(weights.compute_bits, activations.compute_bits)
+        able = [macs for width, macs in self.macs_per_cycle if width >= bits]
+        if not able:
+            widest = max(width for width, _ in self.macs_per_cycle)
+            raise DesignFault(
+                f"{self.name}: {bits}-bit operands, but its widest take {widest} bits"
+            )
+        return max(able)
 
 
 Design = ArrayDesign | GpuDesign

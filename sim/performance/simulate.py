@@ -1,0 +1,195 @@
+"""A whole network on a design: cycles, traffic and energy, layer by layer."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+from oleaster.sim.networks.layer import Layer, Network
+from oleaster.sim.performance.design import Design, GpuDesign, Operand
+from oleaster.sim.performance.energy import EnergyTable, energy_of, load_energy
+from oleaster.sim.performance.gpu import gpu_timing
+from oleaster.sim.performance.ideal import ideal_timing
+from oleaster.sim.performance.real import real_timing
+from oleaster.sim.performance.timing import Timing
+
+__all__ = ["COLUMNS", "LayerResult", "Memory", "Simulation", "simulate"]
+
+Memory = Literal["ideal", "real"]
+
+
+@dataclass(frozen=True)
+class LayerResult:
+    """One layer, all its `count` GEMMs together; docs/performance.md says what a column means."""
+
+    layer: str
+    kind: str
+    count: int
+    m: int
+    k: int
+    n: int
+    weight_format: str
+    activation_format: str
+    weight_bits: float
+    activation_bits: float
+    macs: int
+    cycles: int
+    compute_cycles: int
+    fill_drain_cycles: int
+    stall_first_load_cycles: int
+    stall_load_cycles: int
+    stall_store_cycles: int
+    overhead_cycles: int
+    utilization_pct: float
+    mapping_pct: float
+    dram_activation_read_bytes: float
+    dram_weight_read_bytes: float
+    dram_output_write_bytes: float
+    sram_activation_write_bytes: float
+    sram_activation_read_bytes: float
+    sram_weight_write_bytes: float
+    sram_weight_read_bytes: float
+    sram_output_write_bytes: float
+    sram_output_read_bytes: float
+    energy_static_pj: float
+    energy_dram_pj: float
+    energy_buffer_pj: float
+    energy_core_pj: float
+    energy_decode_pj: float
+    energy_pj: float
+    time_us: float
+
+
+COLUMNS = tuple(field.name for field in fields(LayerResult))
+"""Names of a table's columns."""
+
+_BYTES = tuple(name for name in COLUMNS if name.endswith("_bytes"))
+_CYCLES = tuple(name for name in COLUMNS if name.endswith("_cycles"))
+_SUMMED = ("macs", "cycles", *_CYCLES, *_BYTES, "time_us") + tuple(
+    name for name in COLUMNS if name.startswith("energy_")
+)
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """rows: the network's layers in order."""
+
+    network: Network
+    design: Design
+    memory: Memory
+    energy_table: EnergyTable
+    rows: tuple[LayerResult, ...]
+    busy: tuple[float, ...]
+    """For each row, the cycles that its multiplications would take if no PE were ever idle."""
+
+    @cached_property
+    def total(self) -> LayerResult:
+        """All layers, one after the other."""
+        sums = {name: sum(getattr(row, name) for row in self.rows) for name in _SUMMED}
+        computing, busy = sums["compute_cycles"], sum(self.busy)
+        return LayerResult(
+            layer="total",
+            kind="",
+            count=sum(row.count for row in self.rows),
+            m=0,
+            k=0,
+            n=0,
+            weight_format="",
+            activation_format="",
+            weight_bits=_mean((r.weight_bits, r.k * r.n * r.count) for r in self.rows),
+            activation_bits=_mean((r.activation_bits, r.m * r.k * r.count) for r in self.rows),
+            utilization_pct=100 * busy / sums["cycles"],
+            mapping_pct=100 * busy / computing,
+            **sums,
+        )
+
+    def table(self) -> dict[str, list[Any]]:
+        """Columns by name, a value for each layer: what a DataFrame takes."""
+        return {name: [getattr(row, name) for row in self.rows] for name in COLUMNS}
+
+
+def simulate(
+    network: Network,
+    design: Design,
+    *,
+    memory: Memory = "ideal",
+    energy: EnergyTable | None = None,
+) -> Simulation:
+    """Layers run one after the other, nothing of one overlapping with the next.
+
+    memory: "ideal" is the published methodology (`ideal.py`), "real" has fill, drain, latency and
+    shared bandwidth (`real.py`). A GPU has one model for both. energy: the design's own by default.
+
+    Raises DesignFault if a layer cannot run on the design, EnergyError if the table lacks a
+    constant, ValueError for an unknown memory.
+    """
+    if memory not in get_args(Memory):
+        raise ValueError(f"memory is {memory!r}; it must be 'ideal' or 'real'")
+    table = energy or load_energy(design.energy)
+    rows, busy = [], []
+    for layer in network.layers:
+        row, cycles = _layer(layer, design, memory, table)
+        rows.append(row)
+        busy.append(cycles)
+    return Simulation(network, design, memory, table, tuple(rows), tuple(busy))
+
+
+def _layer(
+    layer: Layer, design: Design, memory: Memory, table: EnergyTable
+) -> tuple[LayerResult, float]:
+    weights, activations = design.operands(layer)
+    timing = _timing(layer, design, memory, weights, activations)
+    count, macs = layer.count, layer.m * layer.k * layer.n
+    width = max(weights.compute_bits, activations.compute_bits)
+    spent = energy_of(timing, design, table, width, macs)
+    busy = macs / _peak(design, weights, activations)
+    row = LayerResult(
+        layer=layer.name,
+        kind=layer.kind,
+        count=count,
+        m=layer.m,
+        k=layer.k,
+        n=layer.n,
+        weight_format=weights.format,
+        activation_format=activations.format,
+        weight_bits=weights.stored_bits,
+        activation_bits=activations.stored_bits,
+        macs=layer.macs,
+        cycles=timing.cycles * count,
+        utilization_pct=100 * busy / timing.cycles,
+        mapping_pct=100 * busy / timing.compute_cycles,
+        energy_static_pj=spent.static * count,
+        energy_dram_pj=spent.dram * count,
+        energy_buffer_pj=spent.buffer * count,
+        energy_core_pj=spent.core * count,
+        energy_decode_pj=spent.decode * count,
+        energy_pj=spent.total * count,
+        time_us=timing.cycles * count / design.clock_mhz,
+        **{name: getattr(timing, name) * count for name in _CYCLES},
+        **{name: getattr(timing, f"{name[:-5]}bits") / 8 * count for name in _BYTES},
+    )
+    return row, busy * count
+
+
+def _timing(
+    layer: Layer, design: Design, memory: Memory, weights: Operand, activations: Operand
+) -> Timing:
+    m, k, n = layer.m, layer.k, layer.n
+    if isinstance(design, GpuDesign):
+        return gpu_timing(design, m, k, n, weights, activations)
+    if memory == "ideal":
+        return ideal_timing(design, m, k, n, weights, activations, layer.convolution)
+    return real_timing(design, m, k, n, weights, activations)
+
+
+def _peak(design: Design, weights: Operand, activations: Operand) -> float:
+    """Multiplications in a cycle in which every PE works."""
+    if isinstance(design, GpuDesign):
+        return design.peak(weights, activations)
+    lanes = design.lanes(weights) * design.lanes(activations)
+    return design.rows * design.cols / lanes
+
+
+def _mean(pairs: Iterable[tuple[float, float]]) -> float:
+    values = list(pairs)
+    return sum(value * weight for value, weight in values) / sum(weight for _, weight in values)
