@@ -90,7 +90,7 @@ class GpuDesign(_Common):
 
     macs_per_cycle: of the whole GPU at each width in bits, (bits, MACs a cycle) pairs.
     tile: (M, N, K) of the output tile of one thread block and of a step along K.
-    decoders: at every dot-product unit, so that each of its operands is decoded.
+    decoders: in front of every dot-product unit, so that two elements are decoded for each MAC.
     """
 
     multiprocessors: int

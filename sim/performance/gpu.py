@@ -45,8 +45,6 @@ def gpu_timing(
         dram_a, dram_w = m * -(-across // wide) * row_bits, n * -(-down // high) * col_bits
     l2 = ceil((l2_a + l2_w + stored) / 8 / design.l2_bytes_per_cycle)
     dram = ceil((dram_a + dram_w + stored) / 8 / design.dram_bytes_per_cycle)
-    # Each dot-product unit decodes what it takes: a tile's operands once per 8 x 8 of its outputs.
-    decodes = blocks * depth * (tile_m * (tile_n // 8) + tile_n * (tile_m // 8))
     return Timing(
         compute_cycles=compute,
         fill_drain_cycles=0,
@@ -63,5 +61,5 @@ def gpu_timing(
         sram_weight_read_bits=l2_w,
         sram_output_write_bits=stored,
         sram_output_read_bits=stored,
-        decodes=decodes if design.decoders else 0,
+        decodes=2 * blocks * tile_m * tile_n * depth * design.decoders,
     )

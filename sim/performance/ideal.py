@@ -154,10 +154,8 @@ def _timing(
             f"{weight_room / 8:,.0f}, activations {least_a:,.0f} of {activation_room / 8:,.0f}"
         )
     b, ow, oh, ic, oc, depth = (axis[fits] for axis in (b, ow, oh, ic, oc, depth))
-    counts = np.stack(
-        [_ceil(batch, b), _ceil(width, ow), _ceil(height, oh), _ceil(channels, ic)]
-        + [_ceil(outputs, oc)]
-    ).astype(np.float64)
+    sizes = ((batch, b), (width, ow), (height, oh), (channels, ic), (outputs, oc))
+    counts = np.stack([_ceil(size, tile) for size, tile in sizes]).astype(np.float64)
     positions = (ow * oh * b).astype(np.float64)
     tiles = counts.prod(axis=0)
 

@@ -65,9 +65,8 @@ COLUMNS = tuple(field.name for field in fields(LayerResult))
 
 _BYTES = tuple(name for name in COLUMNS if name.endswith("_bytes"))
 _CYCLES = tuple(name for name in COLUMNS if name.endswith("_cycles"))
-_SUMMED = ("macs", "cycles", *_CYCLES, *_BYTES, "time_us") + tuple(
-    name for name in COLUMNS if name.startswith("energy_")
-)
+_ENERGY = tuple(name for name in COLUMNS if name.startswith("energy_"))
+_SUMMED = ("macs", "cycles", *_CYCLES, *_BYTES, *_ENERGY, "time_us")
 
 
 @dataclass(frozen=True)
