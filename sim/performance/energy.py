@@ -3,6 +3,7 @@
 import tomllib
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -79,7 +80,12 @@ def load_energy(source: str) -> EnergyTable:
         near = get_close_matches(source, known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise EnergyError(f"unknown energy table {source!r}{hint} (known: {', '.join(known)})")
-    return _parse((folder / f"{source}.toml").read_text(encoding="utf-8"), source, source)
+    return _parse_ours((folder / f"{source}.toml").read_text(encoding="utf-8"), source)
+
+
+@cache
+def _parse_ours(text: str, name: str) -> EnergyTable:
+    return _parse(text, name, name)
 
 
 def _parse(text: str, where: str, name: str) -> EnergyTable:

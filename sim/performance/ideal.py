@@ -40,9 +40,9 @@ _OUTPUT_READ, _OUTPUT_WRITE = 0.294945 / 32, 0.415925 / 32
 # Loops: batch, width, height, input channels, output channels; and what indexes which operand.
 _BATCH, _WIDTH, _HEIGHT, _IN, _OUT = range(5)
 _INDEXES = {
-    "activations": (_BATCH, _WIDTH, _HEIGHT, _IN),
-    "weights": (_IN, _OUT),
-    "outputs": (_BATCH, _WIDTH, _HEIGHT, _OUT),
+    "activations": np.array([True, True, True, True, False]),
+    "weights": np.array([False, False, False, True, True]),
+    "outputs": np.array([True, True, True, False, True]),
 }
 
 
@@ -247,7 +247,7 @@ def _nest(
     first = traffic.copy()
     kept = np.ones(loops.shape[1:], bool)
     for place in reversed(range(len(loops))):
-        indexes = np.isin(orders[:, place], _INDEXES[operand])[:, None]
+        indexes = _INDEXES[operand][orders[:, place]][:, None]
         traffic = np.where(indexes | ~kept, traffic * loops[place], traffic)
         fits = traffic <= room
         first = np.where(kept & indexes & fits, traffic, first)
@@ -263,6 +263,6 @@ def _merged(tile: np.ndarray, room: float, loops: np.ndarray, orders: np.ndarray
     """
     if len(loops) == 3:
         return np.broadcast_to(tile <= room, loops.shape[1:])
-    inner = np.isin(orders, _INDEXES["outputs"])
+    inner = _INDEXES["outputs"][orders]
     place = orders.shape[1] - 1 - np.argmax(inner[:, ::-1], axis=1)
     return tile * loops[place, np.arange(len(orders))] <= room

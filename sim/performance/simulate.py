@@ -1,9 +1,9 @@
 """A whole network on a design: cycles, traffic and energy, layer by layer."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from oleaster.sim.networks.layer import Layer, Network
 from oleaster.sim.performance.design import Design, GpuDesign, Operand
@@ -18,8 +18,7 @@ __all__ = ["COLUMNS", "LayerResult", "Memory", "Simulation", "simulate"]
 Memory = Literal["ideal", "real"]
 
 
-@dataclass(frozen=True)
-class LayerResult:
+class LayerResult(NamedTuple):
     """One layer, all its `count` GEMMs together; docs/performance.md says what a column means."""
 
     layer: str
@@ -60,7 +59,7 @@ class LayerResult:
     time_us: float
 
 
-COLUMNS = tuple(field.name for field in fields(LayerResult))
+COLUMNS = LayerResult._fields
 """Names of a table's columns."""
 
 _BYTES = tuple(name for name in COLUMNS if name.endswith("_bytes"))
@@ -126,9 +125,14 @@ def simulate(
         raise ValueError(f"memory is {memory!r}; it must be 'ideal' or 'real'")
     table = energy or load_energy(design.energy)
     rows, busy = [], []
+    alike: dict[tuple[object, ...], tuple[LayerResult, float]] = {}
     for layer in network.layers:
-        row, cycles = _layer(layer, design, memory, table)
-        rows.append(row)
+        operands = design.operands(layer)
+        key = (layer.m, layer.k, layer.n, layer.count, layer.convolution, layer.kind, operands)
+        if key not in alike:
+            alike[key] = _layer(layer, design, memory, table)
+        row, cycles = alike[key]
+        rows.append(row._replace(layer=layer.name))
         busy.append(cycles)
     return Simulation(network, design, memory, table, tuple(rows), tuple(busy))
 
