@@ -41,14 +41,14 @@ def read_matrix(path: Path, axes: str) -> NDArray[Any]:
 
 def write_array(path: Path, array: NDArray[Any]) -> None:
     """Write an .npy file, whole or not at all; raises FileError."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with writing(path):
-        try:
-            with aside.open("wb") as file:
-                np.save(file, array, allow_pickle=False)
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
+    with _written_aside(path) as aside, aside.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file, whole or not at all; raises FileError."""
+    with _written_aside(path) as aside:
+        aside.write_bytes(data)
 
 
 @contextmanager
@@ -78,6 +78,18 @@ def check_output_folder(path: Path) -> None:
     _check_parent(path)
     if path.exists() and not path.is_dir():
         raise FileError(f"{path}: is a file; give the name of a folder to write into")
+
+
+@contextmanager
+def _written_aside(path: Path) -> Iterator[Path]:
+    """A file to write, which takes the place of `path` at the end, or vanishes on an error."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with writing(path):
+        try:
+            yield aside
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
 
 
 def _check_parent(path: Path) -> None:

@@ -99,6 +99,7 @@ class _Array(Simulation):
     output_buffer_bytes: _Bytes
     dram_bytes_per_cycle: _Rate
     dram_latency_cycles: _Cycles = ArrayDesign.dram_latency_cycles
+    dram_burst_bytes: _Count = ArrayDesign.dram_burst_bytes
     output_bits: _Bits = ArrayDesign.output_bits
     decoders: bool = ArrayDesign.decoders
 

@@ -1,0 +1,348 @@
+"""Figures of simulations: cycles, energy, roofline, utilisation; and grouped bars.
+
+Needs the extra "plots". Figures are matplotlib's and use no global state, so they work in
+notebooks and in threads; `save_figure` writes the same bytes for the same figure every time.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from oleaster.grouping import LayerGroup, group_layers
+from oleaster.io import check_output_file, write_bytes
+from oleaster.sim.performance.simulate import Simulation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "PlotError",
+    "bar_groups",
+    "check_figure_file",
+    "draw_cycles",
+    "draw_energy",
+    "draw_roofline",
+    "draw_utilization",
+    "plot_simulation",
+    "save_figure",
+]
+
+SUFFIXES = (".png", ".svg", ".pdf")
+
+# Okabe and Ito's palette, which stays apart for people who do not see all colours.
+_BLUE, _ORANGE, _GREEN, _YELLOW = "#0072B2", "#E69F00", "#009E73", "#F0E442"
+_SKY, _RED, _PINK, _GREY = "#56B4E9", "#D55E00", "#CC79A7", "#999999"
+
+_CYCLES = {
+    "compute_cycles": ("compute", _BLUE),
+    "fill_drain_cycles": ("fill and drain", _SKY),
+    "stall_first_load_cycles": ("stall: first load", _YELLOW),
+    "stall_load_cycles": ("stall: load", _ORANGE),
+    "stall_store_cycles": ("stall: store", _RED),
+    "overhead_cycles": ("overhead", _GREY),
+}
+_ENERGY = {
+    "energy_core_pj": ("core", _BLUE),
+    "energy_decode_pj": ("decoders", _PINK),
+    "energy_buffer_pj": ("buffers", _SKY),
+    "energy_dram_pj": ("DRAM", _ORANGE),
+    "energy_static_pj": ("static", _GREY),
+}
+_KINDS = {"linear": ("o", _BLUE), "attention": ("s", _ORANGE), "convolution": ("^", _GREEN)}
+
+_MOST_BARS = 30
+_WORDS = {"k": "thousand ", "M": "million ", "G": "billion ", "T": "trillion "}
+_PREFIXES = (
+    (1e12, "T"),
+    (1e9, "G"),
+    (1e6, "M"),
+    (1e3, "k"),
+    (1, ""),
+    (1e-3, "m"),
+    (1e-6, "µ"),
+    (1e-9, "n"),
+)
+
+
+class PlotError(ValueError):
+    """A figure that cannot be drawn; the message says what is missing or wrong."""
+
+
+def check_figure_file(path: Path) -> None:
+    """Raise PlotError or FileError unless a figure can be written there: asked before long work."""
+    if path.suffix not in SUFFIXES:
+        raise PlotError(f"{path}: a figure's name ends in {', '.join(SUFFIXES)}")
+    check_output_file(path)
+    _matplotlib()
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a .png, .svg or .pdf, whole or not at all, without dates: equal figures, equal files.
+
+    Raises PlotError for another suffix, FileError if it cannot be written.
+    """
+    if path.suffix not in SUFFIXES:
+        raise PlotError(f"{path}: a figure's name ends in {', '.join(SUFFIXES)}")
+    matplotlib = _matplotlib()
+    undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}[path.suffix]
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "oleaster"}):
+        figure.savefig(buffer, format=path.suffix[1:], dpi=150, metadata=undated)
+    write_bytes(path, buffer.getvalue())
+
+
+def plot_simulation(simulation: Simulation) -> Figure:
+    """Four panels: cycles and energy of each layer, roofline, utilisation over time."""
+    bars = len(_bars(simulation))
+    height = max(4.0, 0.24 * bars + 1.2)
+    figure = _figure(13, height + 4.4)
+    grid = figure.add_gridspec(2, 2, height_ratios=(height, 4))
+    cycles = figure.add_subplot(grid[0, 0])
+    energy = figure.add_subplot(grid[0, 1], sharey=cycles)
+    draw_cycles(cycles, simulation)
+    draw_energy(energy, simulation)
+    energy.tick_params(labelleft=False)
+    draw_roofline(figure.add_subplot(grid[1, 0]), simulation)
+    draw_utilization(figure.add_subplot(grid[1, 1]), simulation)
+    total = simulation.total
+    figure.suptitle(
+        f"{simulation.network.name} ({simulation.network.description}) on "
+        f"{simulation.design.name}, {simulation.memory} memory\n"
+        f"{_si(total.cycles)} cycles, {_si(total.time_us * 1e-6, 's')} at "
+        f"{simulation.design.clock_mhz:g} MHz, {_si(total.energy_pj * 1e-12, 'J')} "
+        f"(constants: {simulation.energy_table.name})",
+        fontsize="medium",
+    )
+    return figure
+
+
+def draw_cycles(axes: Axes, simulation: Simulation) -> None:
+    """Cycles of each layer, stacked by where they go; identical layers are one bar, their sum."""
+    _stacked(axes, simulation, _CYCLES, "{}cycles", 1)
+    axes.set_title("Cycles", loc="left")
+
+
+def draw_energy(axes: Axes, simulation: Simulation) -> None:
+    """Energy of each layer, stacked by component; identical layers are one bar, their sum."""
+    _stacked(axes, simulation, _ENERGY, "energy in {}J", 1e-12)
+    axes.set_title("Energy", loc="left")
+
+
+def draw_roofline(axes: Axes, simulation: Simulation) -> None:
+    """Operations per second over operations per byte of DRAM; a multiplication is two operations.
+
+    Sloped roof: DRAM's bandwidth. Flat roofs: all PEs busy, one for each pair of widths. A marker
+    is a layer; its area is its share of the cycles.
+    """
+    design = simulation.design
+    hertz = design.clock_mhz * 1e6
+    bandwidth = design.dram_bytes_per_cycle * hertz
+    roofs: dict[float, set[str]] = {}
+    # Equal layers are one marker: by kind, operations a byte and operations a second, the cycles.
+    points: dict[str, dict[tuple[float, float], int]] = {}
+    for row, busy in zip(simulation.rows, simulation.busy, strict=True):
+        peak = 2 * hertz * row.macs / busy
+        roofs.setdefault(peak, set()).add(f"{row.weight_format} x {row.activation_format}")
+        moved = (
+            row.dram_activation_read_bytes
+            + row.dram_weight_read_bytes
+            + row.dram_output_write_bytes
+        )
+        here = 2 * row.macs / moved, 2 * row.macs / row.cycles * hertz
+        of_kind = points.setdefault(row.kind, {})
+        of_kind[here] = of_kind.get(here, 0) + row.cycles
+    ridges = [peak / bandwidth for peak in roofs]
+    places = [x for values in points.values() for x, _ in values]
+    low, high = min(places + ridges) / 2, max(places + ridges) * 4
+    for peak, formats in sorted(roofs.items()):
+        axes.plot([peak / bandwidth, high], [peak, peak], color="black", linewidth=1)
+        axes.annotate(
+            f"{_si(peak, 'op/s')}: {', '.join(sorted(formats))}",
+            (high, peak),
+            xytext=(-2, 8),
+            textcoords="offset points",
+            ha="right",
+            fontsize="small",
+        )
+    top = max(ridges)
+    axes.plot([low, top], [low * bandwidth, top * bandwidth], color="black", linewidth=1)
+    for kind, values in points.items():
+        marker, color = _KINDS[kind]
+        x, y = zip(*values, strict=True)
+        areas = [15 + 400 * cycles / simulation.total.cycles for cycles in values.values()]
+        axes.scatter(
+            x, y, areas, marker=marker, color=color, alpha=0.6, edgecolors="black", label=kind
+        )
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlim(low, high)
+    axes.set_ylim(top=max(roofs) * 3)
+    axes.grid(which="major", color="#dddddd", linewidth=0.5)
+    axes.set_axisbelow(True)
+    axes.yaxis.set_major_formatter(lambda value, _: _si(value))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_xlabel("operations for each byte of DRAM traffic")
+    axes.set_ylabel("operations a second")
+    axes.set_title(f"Roofline, DRAM {_si(bandwidth, 'B/s')}", loc="left")
+    legend = axes.legend(loc="lower right", fontsize="small", title="area: share of cycles")
+    for handle in legend.legend_handles:
+        handle.set_sizes([40])
+
+
+def draw_utilization(axes: Axes, simulation: Simulation) -> None:
+    """Share of the PEs' cycles that multiply, layer after layer, over the cycles since the start.
+
+    Dashed: the mean over all cycles.
+    """
+    edges = [0.0]
+    for row in simulation.rows:
+        edges.append(edges[-1] + row.cycles)
+    values = [row.utilization_pct for row in simulation.rows]
+    factor, prefix = _prefix(edges[-1])
+    axes.stairs(values, [edge / factor for edge in edges], fill=True, color=_SKY)
+    mean = simulation.total.utilization_pct
+    axes.axhline(mean, color=_RED, linestyle="--", label=f"mean {mean:.1f} %")
+    axes.set_xlim(0, edges[-1] / factor)
+    axes.set_ylim(0, 105)
+    axes.set_xlabel(f"{_WORDS.get(prefix, '')}cycles since the start")
+    axes.set_ylabel("utilisation in %")
+    axes.set_title("Utilisation over time", loc="left")
+    axes.legend(loc="lower right", fontsize="small")
+
+
+def bar_groups(
+    groups: Mapping[str, Mapping[str, float | None]],
+    *,
+    ylabel: str,
+    title: str = "",
+    axes: Axes | None = None,
+) -> Figure:
+    """Bars side by side: groups[place][series] = height, such as ours beside published figures.
+
+    Every bar carries its value; a series that a place lacks, or None, leaves a gap. `axes`: where
+    to draw, by default a new figure. Series from the second on are hatched, to be told apart in
+    print. Raises PlotError for no bars.
+    """
+    series = list(dict.fromkeys(name for bars in groups.values() for name in bars))
+    if not series:
+        raise PlotError("no bars to draw; expected at least one group with one value")
+    if axes is None:
+        axes = _figure(max(5.0, 0.5 * len(groups) * len(series) + 2), 3.6).add_subplot()
+    width = 0.8 / len(series)
+    for i, name in enumerate(series):
+        places, heights = [], []
+        for at, bars in enumerate(groups.values()):
+            height = bars.get(name)
+            if height is not None:
+                places.append(at + (i - (len(series) - 1) / 2) * width)
+                heights.append(height)
+        drawn = axes.bar(
+            places,
+            heights,
+            width * 0.92,
+            label=name,
+            color=(_BLUE, _ORANGE, _GREEN, _PINK, _SKY, _RED, _YELLOW, _GREY)[i % 8],
+            hatch=("", "//", "..", "xx")[i % 4],
+            edgecolor="white",
+            linewidth=0,
+        )
+        axes.bar_label(drawn, fmt="{:.3g}", fontsize="small", padding=1)
+    axes.set_xticks(range(len(groups)), list(groups))
+    axes.set_xlim(-0.6, len(groups) - 0.4)
+    axes.margins(y=0.25)
+    axes.set_ylabel(ylabel)
+    axes.set_title(title, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize="small", ncols=min(4, len(series)), loc="upper left", frameon=False)
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return figure
+
+
+def _stacked(
+    axes: Axes,
+    simulation: Simulation,
+    columns: Mapping[str, tuple[str, str]],
+    label: str,
+    scale: float,
+) -> None:
+    bars = _bars(simulation)
+    widest = max(
+        sum(group.total(c) for group in groups for c in columns) for groups in bars.values()
+    )
+    factor, prefix = _prefix(widest * scale)
+    left = [0.0] * len(bars)
+    for column, (what, color) in columns.items():
+        values = [
+            sum(group.total(column) for group in groups) * scale / factor
+            for groups in bars.values()
+        ]
+        if not any(values):
+            continue
+        axes.barh(range(len(bars)), values, left=left, color=color, label=what, height=0.8)
+        left = [a + b for a, b in zip(left, values, strict=True)]
+    axes.set_yticks(range(len(bars)), list(bars), fontsize="small")
+    axes.set_ylim(len(bars) - 0.4, -0.6)
+    axes.set_xlabel(label.format(prefix if "J" in label else _WORDS.get(prefix, "")))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize="small")
+
+
+def _bars(simulation: Simulation) -> dict[str, list[LayerGroup]]:
+    """The bars by name: identical layers; blocks of layers, or the largest, if those are many."""
+    groups = group_layers(simulation.rows)
+    if len(groups) <= _MOST_BARS:
+        return {_label(group.name, group.layers): [group] for group in groups}
+    blocks: dict[str, list[LayerGroup]] = {}
+    for group in groups:
+        first, *rest = group.name.split(".")
+        block = f"{first}.{rest[0]}" if rest and rest[0].isdecimal() else first
+        blocks.setdefault(block, []).append(group)
+    largest = sorted(blocks, key=lambda name: -sum(g.total("cycles") for g in blocks[name]))
+    kept = set(largest if len(blocks) <= _MOST_BARS else largest[: _MOST_BARS - 1])
+    bars = {_block_label(name, blocks[name]): blocks[name] for name in blocks if name in kept}
+    others = [group for name in blocks if name not in kept for group in blocks[name]]
+    if others:
+        bars[f"{sum(group.layers for group in others)} other layers"] = others
+    return bars
+
+
+def _block_label(block: str, groups: list[LayerGroup]) -> str:
+    layers = sum(group.layers for group in groups)
+    return f"{block} ({layers} layers)" if len(groups) > 1 else _label(groups[0].name, layers)
+
+
+def _label(name: str, layers: int) -> str:
+    return f"{name} x{layers}" if layers > 1 else name
+
+
+def _figure(width: float, height: float) -> Figure:
+    _matplotlib()
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _matplotlib() -> Any:
+    try:
+        import matplotlib
+    except ModuleNotFoundError as error:
+        raise PlotError(f"figures need {error.name}: pip install 'oleaster[plots]'") from error
+    return matplotlib
+
+
+def _prefix(value: float) -> tuple[float, str]:
+    """(factor, SI prefix) for values up to `value`."""
+    for factor, prefix in _PREFIXES:
+        if value >= factor:
+            return factor, prefix
+    return 1e-12, "p"
+
+
+def _si(value: float, unit: str = "") -> str:
+    factor, prefix = _prefix(value)
+    return f"{value / factor:.3g} {prefix}{unit}".rstrip()
