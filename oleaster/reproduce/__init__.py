@@ -1,0 +1,1 @@
+"""Published evaluations, computed anew and set beside their figures."""
