@@ -65,6 +65,7 @@ class ArrayDesign(_Common):
     neighbouring lanes. Rows take activations, columns weights. Buffers: bytes, both halves.
     decoders: whether operands pass a decoder at the border, which energy then counts.
     output_bits: what an output takes in the buffer and in DRAM.
+    dram_burst_bytes: DRAM moves each row of a matrix in whole bursts (real memory only).
     """
 
     dataflow: Literal["os", "ws"]
@@ -76,6 +77,7 @@ class ArrayDesign(_Common):
     output_buffer_bytes: int
     dram_bytes_per_cycle: float
     dram_latency_cycles: int = 100
+    dram_burst_bytes: int = 64
     output_bits: int = 16
     decoders: bool = False
 

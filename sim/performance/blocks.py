@@ -1,0 +1,378 @@
+"""How a GEMM is cut into blocks that fit half a buffer: every way that is worth timing.
+
+One operand is *kept*: a block of it stays in its buffer while the other is *streamed* past it, tile
+by tile. The next block has come meanwhile, a piece of it with every step. If one block is all of
+the operand, both are read once. If not even a tile's whole K fits, nothing is kept. All ours.
+
+`Schedules` holds candidates as arrays, so that `real` times them all at once. Their sets grow with
+the buffers, and no candidate's time depends on a buffer's size: more buffer is never slower.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oleaster.sim.performance.design import ArrayDesign, DesignFault
+from oleaster.sim.systolic import gemm_cycles
+from oleaster.sim.tiling import Tiling
+from oleaster.sim.weight_stationary import gemm_cycles as weight_stationary_cycles
+from oleaster.sim.weight_tiling import WeightTiling
+
+__all__ = ["Blocking", "Gemm", "Schedules", "Side", "output_stationary", "weight_stationary"]
+
+_PARTIAL_BYTES = 4
+"""Of a sum that waits in the output buffer of the weight-stationary array: 32 bits."""
+
+Numbers = NDArray[np.float64]
+
+
+class Blocking(NamedTuple):
+    """One way to cut an output-stationary GEMM.
+
+    kept: what stays. tiles: of so many tiles is a block of it. chunk_k: elements of K that the
+    rows of the first tile must have before the array begins.
+    """
+
+    kept: Literal["activations", "weights", "nothing"]
+    tiles: int
+    chunk_k: int
+
+
+@dataclass(frozen=True)
+class Side:
+    """An operand: a matrix of `rows` rows (M or N) of K elements.
+
+    lanes: that an element takes. tile: its rows in a tile. bits: of an element in memory.
+    buffer_bytes: both halves. burst: bytes.
+    """
+
+    name: Literal["activations", "weights"]
+    rows: int
+    k: int
+    lanes: int
+    tile: int
+    bits: float
+    buffer_bytes: int
+    burst: int
+
+    @property
+    def tiles(self) -> int:
+        return -(-self.rows // self.tile)
+
+    @property
+    def height(self) -> int:
+        """Rows of the largest tile."""
+        return min(self.rows, self.tile)
+
+    @property
+    def row_bytes(self) -> int:
+        """In the buffer."""
+        return math.ceil(self.k * self.bits / 8)
+
+    def moved(self, elements: int) -> int:
+        """Bytes that DRAM moves for the first so many elements of a row."""
+        return -(-math.ceil(elements * self.bits / 8) // self.burst) * self.burst
+
+    def require(self, design: str, rows: int, elements: int) -> None:
+        """Raises DesignFault if half of the buffer cannot hold so much of so many rows."""
+        needed, half = rows * self.held(elements), self.buffer_bytes // 2
+        if needed > half:
+            raise DesignFault(
+                f"{design}: {rows} rows of a tile of {self.name}, {self.held(elements)} bytes "
+                f"each, need {needed:,} bytes; half of the buffer for {self.name} has {half:,}"
+            )
+
+    def held(self, elements: int) -> int:
+        """Bytes of a row in the buffer when its first bursts with so many elements are there."""
+        return min(self.row_bytes, self.moved(elements))
+
+    def fits(self, rows: int, elements: int) -> bool:
+        return rows * self.held(elements) <= self.buffer_bytes // 2
+
+
+@dataclass(frozen=True)
+class Gemm:
+    """C = A B^T on a design; a: the activations, b: the weights."""
+
+    design: ArrayDesign
+    a: Side
+    b: Side
+    is_fusing: bool
+
+    @property
+    def store_bytes(self) -> int:
+        """That DRAM moves for all of C, row by row."""
+        burst = self.design.dram_burst_bytes
+        return (
+            self.a.rows * -(-math.ceil(self.b.rows * self.design.output_bits / 8) // burst) * burst
+        )
+
+    @property
+    def chunk_k(self) -> int:
+        """Elements of the denser operand in a burst."""
+        bits = min(self.a.bits, self.b.bits)
+        return min(self.a.k, max(1, int(8 * self.design.dram_burst_bytes / bits)))
+
+
+class Schedules(NamedTuple):
+    """Candidates: arrays, or numbers that are the same for all. Loads and stores are bytes.
+
+    The array begins when `first` are there. The *head* is the step with the first block: its first
+    tile takes `tile` cycles, of which `first_end` are left when its last chunk comes; `tile_load`
+    is then missing for this tile, `more_load` for the others, `next_load` for the next step. The
+    last step loads nothing. In between are all others, the *rest*.
+
+    fill_drain: cycles. tail_store: of the last tile, whose `tail_rows` rows leave the array one in
+    `tail_interval` cycles. activation_loads, weight_loads: how often DRAM reads all of them;
+    activation_uses, weight_uses: how often they pass the array's border.
+    """
+
+    tile: Numbers | int
+    head_compute: Numbers | int
+    rest_compute: Numbers | int
+    last_compute: Numbers | int
+    fill_drain: Numbers | int
+    first: Numbers | float
+    tile_load: Numbers | float
+    first_end: Numbers | float
+    more_load: Numbers
+    next_load: Numbers
+    rest_load: Numbers
+    more_store: Numbers | float
+    rest_store: Numbers | float
+    last_store: Numbers | float
+    tail_store: Numbers | float
+    tail_rows: Numbers | int
+    tail_interval: int
+    activation_loads: Numbers
+    weight_loads: Numbers
+    activation_uses: Numbers | int
+    weight_uses: Numbers | int
+
+    @property
+    def compute(self) -> Numbers | int:
+        return self.head_compute + self.rest_compute + self.last_compute
+
+    def pick(self, index: int) -> "Schedules":
+        """One of them, numbers only."""
+        return Schedules(*(c if np.ndim(c) == 0 else c[index] for c in self))  # type: ignore[index]
+
+
+def output_stationary(gemm: Gemm, blocking: Blocking | None) -> Iterator[Schedules]:
+    """Those of the array that keeps its sums, or the one of `blocking`.
+
+    Raises DesignFault for buffers that hold no tile of outputs, or no burst for each row of a tile.
+    """
+    design, a, b = gemm.design, gemm.a, gemm.b
+    needed = math.ceil(a.height * b.height * design.output_bits / 8)
+    if needed > design.output_buffer_bytes // 2:
+        raise DesignFault(
+            f"{design.name}: a tile of {a.height} x {b.height} outputs needs {needed:,} bytes; "
+            f"half of the buffer for outputs has {design.output_buffer_bytes // 2:,}"
+        )
+    if blocking is not None:
+        sides = (b, a) if blocking.kept == "weights" else (a, b)
+        tiles = np.array([blocking.tiles])
+        yield _stream(gemm, *sides, tiles, blocking.chunk_k, blocking.kept == "nothing")
+        return
+    chunk = gemm.chunk_k
+    for side in (a, b):
+        side.require(design.name, side.height, chunk)
+    for kept, streamed in ((a, b), (b, a)):
+        tiles = _block_sizes(kept.tiles)
+        rows = np.minimum(tiles * kept.tile, kept.rows)
+        fits = rows * kept.row_bytes <= kept.buffer_bytes // 2
+        if not streamed.fits(streamed.height, streamed.k):
+            fits &= tiles == 1  # each tile streamed is used once, and may come in chunks
+        if fits.any():
+            yield _stream(gemm, kept, streamed, tiles[fits], chunk, False)
+    yield _stream(gemm, a, b, np.ones(1, np.int64), chunk, True)
+
+
+def _block_sizes(count: int) -> NDArray[np.int64]:
+    """Sizes of even blocks: each number of blocks once."""
+    return np.unique(-(-count // np.arange(1, count + 1)))
+
+
+def _stream(
+    gemm: Gemm,
+    kept: Side,
+    streamed: Side,
+    tiles: NDArray[np.int64],
+    chunk_k: int,
+    keeps_nothing: bool,
+) -> Schedules:
+    """A step is a tile of `streamed` with all `tiles` of a block of `kept`."""
+    a, b, design = gemm.a, gemm.b, gemm.design
+    tiling = Tiling(a.rows, a.k, b.rows, design.rows, design.cols, a.lanes, b.lanes, gemm.is_fusing)
+    tile = max(2 * tiling.words, design.rows)
+    blocks = -(-kept.tiles // tiles)
+    steps = blocks * streamed.tiles
+    several = steps > 1
+    final = np.where(several, kept.tiles - (blocks - 1) * tiles, 0)
+
+    of_kept, of_streamed = kept.moved(a.k), streamed.moved(a.k)
+    kept_loads = np.full(len(tiles), streamed.tiles if keeps_nothing else 1)
+    loads = kept_loads * kept.rows * of_kept + blocks * streamed.rows * of_streamed
+    first = kept.height * kept.moved(chunk_k) + streamed.height * streamed.moved(chunk_k)
+    one = kept.height * of_kept + streamed.height * of_streamed
+    more = np.minimum(tiles * kept.tile, kept.rows) * of_kept - kept.height * of_kept
+    next_load = (loads - one - more) / np.maximum(steps - 1, 1)
+    store = gemm.store_bytes / tiling.tiles
+    rest = np.where(several, tiling.tiles - tiles - final, 0)
+    loads_of = {kept.name: kept_loads, streamed.name: blocks}
+    return Schedules(
+        tile=tile,
+        head_compute=tiles * tile,
+        rest_compute=rest * tile,
+        last_compute=final * tile,
+        fill_drain=gemm_cycles(tiling) - tiling.tiles * tile,
+        first=first,
+        tile_load=one - first,
+        first_end=tile * min(1.0, chunk_k / a.k),
+        more_load=more,
+        next_load=np.where(several, next_load, 0),
+        rest_load=np.where(several, next_load * (steps - 2), 0),
+        more_store=(tiles - 1) * store,
+        rest_store=rest * store,
+        last_store=final * store,
+        tail_store=store,
+        tail_rows=a.rows - (a.tiles - 1) * a.tile,
+        tail_interval=a.lanes,
+        activation_loads=loads_of["activations"],
+        weight_loads=loads_of["weights"],
+        activation_uses=tiling.tiles_b,
+        weight_uses=tiling.tiles_a,
+    )
+
+
+def weight_stationary(gemm: Gemm) -> Iterator[Schedules]:
+    """Those of the array that keeps a tile of weights while rows of A pass.
+
+    Rows of A come in blocks whose partial sums fit half of the output buffer. Raises DesignFault
+    for buffers that hold no tile of weights or, of one row, no tile of A or of partial sums.
+    """
+    design, a, b = gemm.design, gemm.a, gemm.b
+    k, depth = a.k, design.rows // a.lanes
+    half = design.output_buffer_bytes // 2
+    b.require(design.name, b.height, depth)
+    a.require(design.name, 1, depth)
+    rows = _row_blocks(a.rows)
+    tilings = [
+        WeightTiling(size, k, b.rows, design.rows, design.cols, a.lanes, b.lanes) for size in rows
+    ]
+    partial = [_PARTIAL_BYTES * t.m * min(t.group * b.tile, b.rows) for t in tilings]
+    if min(partial) > half:
+        raise DesignFault(
+            f"{design.name}: partial sums of {min(rows)} rows need {min(partial):,} bytes; half of "
+            f"the buffer for outputs has {half:,}"
+        )
+    able = [
+        t for t, p in zip(tilings, partial, strict=True) if p <= half and a.fits(t.m, min(k, depth))
+    ]
+    if able:
+        yield _passes(gemm, able, keeps="nothing")
+        kept = [t for t in able if a.fits(t.m, k)]
+        if kept:
+            yield _passes(gemm, kept, keeps="activations")
+        kept = [t for t in able if b.fits(min(t.group * b.tile, b.rows), k)]
+        if kept:
+            yield _passes(gemm, kept, keeps="weights")
+
+
+def _row_blocks(rows: int) -> list[int]:
+    """Rows in a block when there are 1, 2, 3, 4, 6, 8, 12, ... of them."""
+    counts = {factor << i for i in range(rows.bit_length()) for factor in (1, 3)}
+    return sorted({-(-rows // count) for count in counts | {rows}})
+
+
+def _passes(gemm: Gemm, tilings: list[WeightTiling], keeps: str) -> Schedules:
+    """A step is a round: all passes of a group of B tiles with a block of rows of A."""
+    a, b = gemm.a, gemm.b
+    columns = [_Rounds.of(t, a.rows) for t in tilings]
+    rounds = _Rounds(*(np.array(column) for column in zip(*columns, strict=True)))
+    steps, tiles_k = rounds.blocks * rounds.groups, tilings[0].tiles_k
+    several = steps > 1
+    one = np.ones(len(tilings), np.int64)
+    activation_loads = one if keeps == "activations" else rounds.groups
+    weight_loads = one if keeps == "weights" else rounds.blocks
+    loads = activation_loads * a.rows * a.moved(a.k) + weight_loads * b.rows * b.moved(a.k)
+    wide = np.minimum(rounds.group * b.tile, b.rows)
+    head = rounds.rows * a.moved(a.k) + wide * b.moved(a.k)
+    tile_of_b = b.height * b.moved(a.k) / tiles_k
+    first = tile_of_b + a.moved(a.k) / tiles_k
+    tile = tile_of_b + rounds.rows * a.moved(a.k) / tiles_k
+    next_load = np.where(several, (loads - head) / np.maximum(steps - 1, 1), 0)
+    tail = gemm.store_bytes / (rounds.blocks * b.tiles)
+    more_store = np.where(several, 0, gemm.store_bytes - tail)
+    rest_store = np.where(several, (steps - 2) * gemm.store_bytes / steps, 0)
+    head_compute = rounds.group * tiles_k * rounds.period
+    return Schedules(
+        tile=rounds.period,
+        head_compute=head_compute,
+        rest_compute=rounds.compute - head_compute - rounds.last_compute,
+        last_compute=rounds.last_compute,
+        fill_drain=rounds.cycles - rounds.compute,
+        first=first,
+        tile_load=tile - first,
+        first_end=1.0,  # the last row of A
+        more_load=head - tile,
+        next_load=next_load,
+        rest_load=next_load * np.maximum(steps - 2, 0),
+        more_store=more_store,
+        rest_store=rest_store,
+        last_store=np.where(several, gemm.store_bytes - tail - rest_store, 0),
+        tail_store=tail,
+        tail_rows=rounds.last_rows,
+        tail_interval=1,
+        activation_loads=activation_loads,
+        weight_loads=weight_loads,
+        activation_uses=tilings[0].tiles_b,
+        weight_uses=rounds.blocks,
+    )
+
+
+class _Rounds(NamedTuple):
+    """What the array does with blocks of `rows` rows of A; numbers, or arrays of them."""
+
+    rows: NDArray[np.int64]
+    blocks: NDArray[np.int64]
+    group: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    period: NDArray[np.int64]
+    last_rows: NDArray[np.int64]
+    last_compute: NDArray[np.int64]
+    compute: NDArray[np.int64]
+    cycles: NDArray[np.int64]
+
+    @staticmethod
+    def of(block: WeightTiling, rows: int) -> tuple[int, ...]:
+        """Blocks follow each other without a gap: only the last one's end counts."""
+        blocks = -(-rows // block.m)
+        last_rows = rows - (blocks - 1) * block.m
+        last = WeightTiling(
+            last_rows, block.k, block.n, block.rows, block.cols, block.lanes_a, block.lanes_b
+        )
+        cycles = weight_stationary_cycles(last)
+        if blocks > 1:
+            # Until the next block's first pass: without what follows the last pass.
+            alone = weight_stationary_cycles(block)
+            end = block.m + 2 * block.rows + block.cols - 2 * (block.lanes_a - 1)
+            cycles += (blocks - 1) * (alone - end + block.period)
+        groups = -(-block.tiles_b // block.group)
+        last_tiles = block.tiles_b - (groups - 1) * block.group
+        return (
+            block.m,
+            blocks,
+            block.group,
+            groups,
+            block.period,
+            last_rows,
+            last_tiles * block.tiles_k * last.period if blocks * groups > 1 else 0,
+            block.passes * ((blocks - 1) * block.period + last.period),
+            cycles,
+        )

@@ -1,0 +1,157 @@
+"""The real memory setting: one GEMM on a systolic array behind a DRAM of limited bandwidth.
+
+Rules, all ours (docs/memory-model.md): three double-buffered scratchpads of which one half is in
+use while the other is filled or emptied, and one DRAM port that reads and writes share. `blocks`
+lists the ways to keep one operand and stream the other; each is timed by the same formula, and the
+one with the least cycles, then the least DRAM traffic, is taken. No loop runs over tiles.
+"""
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from oleaster.sim.performance.blocks import (
+    Blocking,
+    Gemm,
+    Schedules,
+    Side,
+    output_stationary,
+    weight_stationary,
+)
+from oleaster.sim.performance.design import ArrayDesign, DesignFault, Operand
+from oleaster.sim.performance.timing import Timing
+
+__all__ = ["Blocking", "real_timing"]
+
+
+@lru_cache(1 << 14)
+def real_timing(
+    design: ArrayDesign,
+    m: int,
+    k: int,
+    n: int,
+    weights: Operand,
+    activations: Operand,
+    blocking: Blocking | None = None,
+) -> Timing:
+    """C (M, N) = A (M, K) B (N, K)^T with activations as A and weights as B.
+
+    blocking: that one instead of the best, on an output-stationary array; whether it fits the
+    buffers is not looked at. PEs count as fusing, which costs a cycle, if some operand of the
+    design's precisions takes more than one lane.
+
+    Raises DesignFault for sizes below 1, an operand that takes more lanes than there are, and
+    buffers that cannot hold one tile.
+    """
+    for name, size in (("M", m), ("K", k), ("N", n)):
+        if size < 1:
+            raise DesignFault(f"{name} is {size}; it must be at least 1")
+    gemm = _gemm(design, m, k, n, weights, activations)
+    if design.dataflow == "os":
+        candidates = list(output_stationary(gemm, blocking))
+    else:
+        candidates = list(weight_stationary(gemm))
+    best = min((_best(gemm, schedules) for schedules in candidates), key=lambda found: found[:2])
+    return _timing(gemm, best[2])
+
+
+def _gemm(
+    design: ArrayDesign, m: int, k: int, n: int, weights: Operand, activations: Operand
+) -> Gemm:
+    sides = []
+    for name, rows, operand, buffer, lanes_there, line in (
+        ("activations", m, activations, design.activation_buffer_bytes, design.rows, "rows"),
+        ("weights", n, weights, design.weight_buffer_bytes, design.cols, "columns"),
+    ):
+        lanes = design.lanes(operand)
+        if lanes > lanes_there:
+            raise DesignFault(
+                f"{design.name}: {name} of {operand.compute_bits} bits take {lanes} {line} of PEs, "
+                f"and there are {lanes_there}"
+            )
+        burst, tile = design.dram_burst_bytes, lanes_there // lanes
+        sides.append(Side(name, rows, k, lanes, tile, operand.stored_bits, buffer, burst))  # type: ignore[arg-type]
+    is_fusing = any(
+        operand.compute_bits > design.pe_bits
+        for precision in design.precisions
+        for operand in (precision.weights, precision.activations)
+    )
+    return Gemm(design, *sides, is_fusing)
+
+
+def _busy(design: ArrayDesign, s: Schedules, stores: bool) -> Any:
+    """Cycles from the array's first operand to its last, without fill and drain."""
+    rate = design.dram_bytes_per_cycle
+    more_store = s.more_store if stores else 0.0
+    head = np.maximum(
+        s.head_compute,
+        s.tile_load / rate
+        + np.maximum(
+            # The first tile is late, or the last one's operands, or the next step's.
+            s.first_end + s.head_compute - s.tile,
+            (s.more_load + more_store) / rate
+            + np.maximum(np.where(s.more_load > 0, s.tile, s.first_end), s.next_load / rate),
+        ),
+    )
+    if not stores:
+        rest = np.maximum(s.rest_compute, s.rest_load / rate)
+        return head + rest + s.last_compute
+    rest = np.maximum(s.rest_compute, (s.rest_load + s.rest_store) / rate)
+    return head + rest + np.maximum(s.last_compute, s.last_store / rate)
+
+
+def _tail(design: ArrayDesign, s: Schedules) -> Any:
+    """Cycles from the last row of sums until it is written; rows before go as they come."""
+    rate = design.dram_bytes_per_cycle
+    row = s.tail_store / s.tail_rows / rate
+    return np.maximum(row, row * s.tail_rows - (s.tail_rows - 1) * s.tail_interval)
+
+
+def _best(gemm: Gemm, schedules: Schedules) -> tuple[int, int, Schedules]:
+    """(cycles but for those that all candidates share, bytes read, the schedule) of the best."""
+    design, s = gemm.design, schedules
+    first = np.ceil(s.first / design.dram_bytes_per_cycle)
+    stalls = np.ceil(_busy(design, s, True) - s.compute + _tail(design, s))
+    cycles = first + s.compute + s.fill_drain + stalls
+    traffic = s.activation_loads * gemm.a.rows * gemm.a.moved(
+        gemm.a.k
+    ) + s.weight_loads * gemm.b.rows * gemm.b.moved(gemm.b.k)
+    best = int(np.lexsort((traffic, cycles))[0])
+    return int(cycles[best]), int(traffic[best]), s.pick(best)
+
+
+def _timing(gemm: Gemm, s: Schedules) -> Timing:
+    design, a, b = gemm.design, gemm.a, gemm.b
+    latency = design.dram_latency_cycles
+    compute = int(s.compute)
+    load_stalls = math.ceil(_busy(design, s, False) - compute)
+    stalls = math.ceil(_busy(design, s, True) - compute + _tail(design, s))
+    k, rows, cols = a.k, a.rows, b.rows
+    activation_bits, weight_bits = rows * k * a.bits, cols * k * b.bits
+    output_bits = rows * cols * design.output_bits
+    activation_loads, weight_loads = int(s.activation_loads), int(s.weight_loads)
+    activation_uses, weight_uses = int(s.activation_uses), int(s.weight_uses)
+    partial_bits = 0
+    if design.dataflow == "ws":
+        tiles_k = -(-k // (design.rows // a.lanes))
+        partial_bits = (tiles_k - 1) * rows * cols * 32
+    return Timing(
+        compute_cycles=compute,
+        fill_drain_cycles=int(s.fill_drain),
+        stall_first_load_cycles=latency + math.ceil(s.first / design.dram_bytes_per_cycle),
+        stall_load_cycles=load_stalls,
+        stall_store_cycles=latency + stalls - load_stalls,
+        overhead_cycles=0,
+        dram_activation_read_bits=8.0 * activation_loads * rows * a.moved(k),
+        dram_weight_read_bits=8.0 * weight_loads * cols * b.moved(k),
+        dram_output_write_bits=8.0 * gemm.store_bytes,
+        sram_activation_write_bits=activation_loads * activation_bits,
+        sram_activation_read_bits=activation_uses * activation_bits,
+        sram_weight_write_bits=weight_loads * weight_bits,
+        sram_weight_read_bits=weight_uses * weight_bits,
+        sram_output_write_bits=output_bits + partial_bits,
+        sram_output_read_bits=output_bits + partial_bits,
+        decodes=(activation_uses * rows + weight_uses * cols) * k if design.decoders else 0,
+    )
