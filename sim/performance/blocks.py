@@ -11,7 +11,7 @@ the buffers, and no candidate's time depends on a buffer's size: more buffer is 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,8 @@ __all__ = ["Blocking", "Gemm", "Schedules", "Side", "output_stationary", "weight
 _PARTIAL_BYTES = 4
 """Of a sum that waits in the output buffer of the weight-stationary array: 32 bits."""
 
-Numbers = NDArray[np.float64]
+Numbers = NDArray[Any]
+_Whole = NDArray[np.int64]
 
 
 class Blocking(NamedTuple):
@@ -124,7 +125,8 @@ class Schedules(NamedTuple):
     The array begins when `first` are there. The *head* is the step with the first block: its first
     tile takes `tile` cycles, of which `first_end` are left when its last chunk comes; `tile_load`
     is then missing for this tile, `more_load` for the others, `next_load` for the next step. The
-    last step loads nothing. In between are all others, the *rest*.
+    last step loads nothing; it too has `first_end` cycles of its first tile left when the last
+    chunk of that has come. In between are all others, the *rest*.
 
     fill_drain: cycles. tail_store: of the last tile, whose `tail_rows` rows leave the array one in
     `tail_interval` cycles. activation_loads, weight_loads: how often DRAM reads all of them;
@@ -193,7 +195,7 @@ def output_stationary(gemm: Gemm, blocking: Blocking | None) -> Iterator[Schedul
     yield _stream(gemm, a, b, np.ones(1, np.int64), chunk, True)
 
 
-def _block_sizes(count: int) -> NDArray[np.int64]:
+def _block_sizes(count: int) -> _Whole:
     """Sizes of even blocks: each number of blocks once."""
     return np.unique(-(-count // np.arange(1, count + 1)))
 
@@ -202,7 +204,7 @@ def _stream(
     gemm: Gemm,
     kept: Side,
     streamed: Side,
-    tiles: NDArray[np.int64],
+    tiles: _Whole,
     chunk_k: int,
     keeps_nothing: bool,
 ) -> Schedules:
@@ -257,31 +259,26 @@ def weight_stationary(gemm: Gemm) -> Iterator[Schedules]:
     for buffers that hold no tile of weights or, of one row, no tile of A or of partial sums.
     """
     design, a, b = gemm.design, gemm.a, gemm.b
-    k, depth = a.k, design.rows // a.lanes
+    k, depth = a.k, min(a.k, design.rows // a.lanes)
     half = design.output_buffer_bytes // 2
     b.require(design.name, b.height, depth)
     a.require(design.name, 1, depth)
-    rows = _row_blocks(a.rows)
-    tilings = [
-        WeightTiling(size, k, b.rows, design.rows, design.cols, a.lanes, b.lanes) for size in rows
-    ]
-    partial = [_PARTIAL_BYTES * t.m * min(t.group * b.tile, b.rows) for t in tilings]
-    if min(partial) > half:
+    one = design.rows, design.cols, a.lanes, b.lanes
+    tilings = [WeightTiling(size, k, b.rows, *one) for size in _row_blocks(a.rows)]
+    every = _Rounds(*map(np.array, zip(*(_rounds(t, a.rows) for t in tilings), strict=True)))
+    fits = (every.partial_bytes <= half) & (every.rows * a.held(depth) <= a.buffer_bytes // 2)
+    if not fits.any():
         raise DesignFault(
-            f"{design.name}: partial sums of {min(rows)} rows need {min(partial):,} bytes; half of "
-            f"the buffer for outputs has {half:,}"
+            f"{design.name}: partial sums of {every.rows[0]} rows need "
+            f"{every.partial_bytes[0]:,} bytes; half of the buffer for outputs has {half:,}"
         )
-    able = [
-        t for t, p in zip(tilings, partial, strict=True) if p <= half and a.fits(t.m, min(k, depth))
-    ]
-    if able:
-        yield _passes(gemm, able, keeps="nothing")
-        kept = [t for t in able if a.fits(t.m, k)]
-        if kept:
-            yield _passes(gemm, kept, keeps="activations")
-        kept = [t for t in able if b.fits(min(t.group * b.tile, b.rows), k)]
-        if kept:
-            yield _passes(gemm, kept, keeps="weights")
+    rounds = every.select(fits)
+    yield _passes(gemm, tilings[0], rounds, "nothing")
+    wide = np.minimum(rounds.group * b.tile, b.rows)
+    for kept, rows in ((a, rounds.rows), (b, wide)):
+        fits = rows * kept.row_bytes <= kept.buffer_bytes // 2
+        if fits.any():
+            yield _passes(gemm, tilings[0], rounds.select(fits), kept.name)
 
 
 def _row_blocks(rows: int) -> list[int]:
@@ -290,14 +287,12 @@ def _row_blocks(rows: int) -> list[int]:
     return sorted({-(-rows // count) for count in counts | {rows}})
 
 
-def _passes(gemm: Gemm, tilings: list[WeightTiling], keeps: str) -> Schedules:
+def _passes(gemm: Gemm, tiling: WeightTiling, rounds: "_Rounds", keeps: str) -> Schedules:
     """A step is a round: all passes of a group of B tiles with a block of rows of A."""
-    a, b = gemm.a, gemm.b
-    columns = [_Rounds.of(t, a.rows) for t in tilings]
-    rounds = _Rounds(*(np.array(column) for column in zip(*columns, strict=True)))
-    steps, tiles_k = rounds.blocks * rounds.groups, tilings[0].tiles_k
+    a, b, tiles_k = gemm.a, gemm.b, tiling.tiles_k
+    steps = rounds.blocks * rounds.groups
     several = steps > 1
-    one = np.ones(len(tilings), np.int64)
+    one = np.ones(len(steps), np.int64)
     activation_loads = one if keeps == "activations" else rounds.groups
     weight_loads = one if keeps == "weights" else rounds.blocks
     loads = activation_loads * a.rows * a.moved(a.k) + weight_loads * b.rows * b.moved(a.k)
@@ -331,48 +326,56 @@ def _passes(gemm: Gemm, tilings: list[WeightTiling], keeps: str) -> Schedules:
         tail_interval=1,
         activation_loads=activation_loads,
         weight_loads=weight_loads,
-        activation_uses=tilings[0].tiles_b,
+        activation_uses=tiling.tiles_b,
         weight_uses=rounds.blocks,
     )
 
 
 class _Rounds(NamedTuple):
-    """What the array does with blocks of `rows` rows of A; numbers, or arrays of them."""
+    """What the array does with blocks of `rows` rows of A, as arrays over the sizes of blocks.
 
-    rows: NDArray[np.int64]
-    blocks: NDArray[np.int64]
-    group: NDArray[np.int64]
-    groups: NDArray[np.int64]
-    period: NDArray[np.int64]
-    last_rows: NDArray[np.int64]
-    last_compute: NDArray[np.int64]
-    compute: NDArray[np.int64]
-    cycles: NDArray[np.int64]
+    partial_bytes: what waits in the output buffer between two passes.
+    """
 
-    @staticmethod
-    def of(block: WeightTiling, rows: int) -> tuple[int, ...]:
-        """Blocks follow each other without a gap: only the last one's end counts."""
-        blocks = -(-rows // block.m)
-        last_rows = rows - (blocks - 1) * block.m
-        last = WeightTiling(
-            last_rows, block.k, block.n, block.rows, block.cols, block.lanes_a, block.lanes_b
-        )
-        cycles = weight_stationary_cycles(last)
-        if blocks > 1:
-            # Until the next block's first pass: without what follows the last pass.
-            alone = weight_stationary_cycles(block)
-            end = block.m + 2 * block.rows + block.cols - 2 * (block.lanes_a - 1)
-            cycles += (blocks - 1) * (alone - end + block.period)
-        groups = -(-block.tiles_b // block.group)
-        last_tiles = block.tiles_b - (groups - 1) * block.group
-        return (
-            block.m,
-            blocks,
-            block.group,
-            groups,
-            block.period,
-            last_rows,
-            last_tiles * block.tiles_k * last.period if blocks * groups > 1 else 0,
-            block.passes * ((blocks - 1) * block.period + last.period),
-            cycles,
-        )
+    rows: _Whole
+    blocks: _Whole
+    group: _Whole
+    groups: _Whole
+    period: _Whole
+    last_rows: _Whole
+    last_compute: _Whole
+    compute: _Whole
+    cycles: _Whole
+    partial_bytes: _Whole
+
+    def select(self, mask: NDArray[np.bool_]) -> "_Rounds":
+        return _Rounds(*(column[mask] for column in self))
+
+
+def _rounds(block: WeightTiling, rows: int) -> tuple[int, ...]:
+    """Blocks follow each other without a gap: only the last one's end counts."""
+    blocks = -(-rows // block.m)
+    last_rows = rows - (blocks - 1) * block.m
+    last = WeightTiling(
+        last_rows, block.k, block.n, block.rows, block.cols, block.lanes_a, block.lanes_b
+    )
+    cycles = weight_stationary_cycles(last)
+    if blocks > 1:
+        # Until the next block's first pass: without what follows the last pass.
+        alone = weight_stationary_cycles(block)
+        end = block.m + 2 * block.rows + block.cols - 2 * (block.lanes_a - 1)
+        cycles += (blocks - 1) * (alone - end + block.period)
+    groups = -(-block.tiles_b // block.group)
+    last_tiles = block.tiles_b - (groups - 1) * block.group
+    return (
+        block.m,
+        blocks,
+        block.group,
+        groups,
+        block.period,
+        last_rows,
+        last_tiles * block.tiles_k * last.period if blocks * groups > 1 else 0,
+        block.passes * ((blocks - 1) * block.period + last.period),
+        cycles,
+        max(_PARTIAL_BYTES * t.m * min(t.group * t.tile_cols, t.n) for t in (block, last)),
+    )

@@ -83,23 +83,19 @@ def _gemm(
 
 def _busy(design: ArrayDesign, s: Schedules, stores: bool) -> Any:
     """Cycles from the array's first operand to its last, without fill and drain."""
-    rate = design.dram_bytes_per_cycle
-    more_store = s.more_store if stores else 0.0
-    head = np.maximum(
-        s.head_compute,
-        s.tile_load / rate
-        + np.maximum(
-            # The first tile is late, or the last one's operands, or the next step's.
-            s.first_end + s.head_compute - s.tile,
-            (s.more_load + more_store) / rate
-            + np.maximum(np.where(s.more_load > 0, s.tile, s.first_end), s.next_load / rate),
-        ),
+    rate, with_stores = design.dram_bytes_per_cycle, float(stores)
+    # The first tile is late, or the last one's operands, or the next step's.
+    others = (s.more_load + with_stores * s.more_store) / rate
+    late = np.maximum(
+        s.first_end + s.head_compute - s.tile,
+        others + np.maximum(s.first_end, s.next_load / rate),
     )
-    if not stores:
-        rest = np.maximum(s.rest_compute, s.rest_load / rate)
-        return head + rest + s.last_compute
-    rest = np.maximum(s.rest_compute, (s.rest_load + s.rest_store) / rate)
-    return head + rest + np.maximum(s.last_compute, s.last_store / rate)
+    head = np.maximum(s.head_compute, s.tile_load / rate + late)
+    # A last step begins with its first chunk, and cannot end before its last one.
+    early = np.maximum(np.minimum(s.tile, s.last_compute) - s.first_end, 0)
+    rest = (s.rest_load + with_stores * s.rest_store) / rate
+    last = np.maximum(s.last_compute - early, with_stores * s.last_store / rate)
+    return head + np.maximum(s.rest_compute + early, rest) + last
 
 
 def _tail(design: ArrayDesign, s: Schedules) -> Any:
