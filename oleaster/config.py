@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from oleaster.schema import KINDS
-from oleaster.sim.performance.design import Design
+from oleaster.sim.performance.design import ArrayDesign, Design, GpuDesign
 
 if TYPE_CHECKING:
     from oleaster.hw.emit import Unit
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DesignError",
     "DesignFile",
+    "design_facts",
     "design_names",
     "load_design",
     "load_unit",
@@ -73,6 +75,14 @@ def design_names() -> list[str]:
         for entry in files("oleaster.configs").iterdir()
         if entry.name.endswith(".toml")
     )
+
+
+def design_facts(design: Design) -> dict[str, Any]:
+    """A design's kind, as its file has it, and all its parameters, of types that JSON has."""
+    facts = {"kind": "array" if isinstance(design, ArrayDesign) else "gpu", **asdict(design)}
+    if isinstance(design, GpuDesign):
+        facts["macs_per_cycle"] = {str(bits): macs for bits, macs in design.macs_per_cycle}
+    return facts
 
 
 def read_design(source: str) -> DesignFile:

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from oleaster import __version__
-from oleaster.cli import accuracy, demo, gemm, hardware, models, run, tensors
+from oleaster.cli import accuracy, demo, designs, gemm, hardware, models, run, simulate, tensors
 from oleaster.cli.output import CommandError
 from oleaster.config import DesignError
 from oleaster.gemm import GemmError
@@ -20,17 +20,25 @@ from oleaster.io import FileError
 from oleaster.models.fetch import FetchError
 from oleaster.models.formats import FormatError
 from oleaster.models.quantize import QuantizeError
+from oleaster.plots import PlotError
 from oleaster.sim.driver import DeviceError
+from oleaster.sim.networks.layer import NetworkError
+from oleaster.sim.performance.design import DesignFault
+from oleaster.sim.performance.energy import EnergyError
 from oleaster.sim.rtl.toolchain import ToolError
 
 _OURS = (
     CommandError,
     DesignError,
+    DesignFault,
     DeviceError,
+    EnergyError,
     FetchError,
     FileError,
     FormatError,
     GemmError,
+    NetworkError,
+    PlotError,
     QuantizeError,
     ToolError,
 )
@@ -52,6 +60,9 @@ app.command()(hardware.cosim)
 app.add_typer(models.app, name="models")
 app.command()(accuracy.accuracy)
 app.command()(run.run)
+app.command()(simulate.simulate)
+app.command()(designs.designs)
+app.command()(designs.networks)
 app.command()(demo.demo)
 
 

@@ -25,7 +25,7 @@ class CommandError(Exception):
 
 def print_json(result: dict[str, Any]) -> None:
     """One object with oleaster's version; infinities and NaN, which JSON lacks, become null."""
-    typer.echo(json.dumps(_finite({"version": __version__, **result}), indent=2, allow_nan=False))
+    typer.echo(json.dumps(finite({"version": __version__, **result}), indent=2, allow_nan=False))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -68,9 +68,10 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The same, with None for infinities and NaN, which JSON lacks."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
