@@ -12,11 +12,11 @@ from scipy.stats import spearmanr
 from oleaster.models.encoder import Array, Encoder, Linear, float_linear
 from oleaster.models.quantized_linear import (
     FLOAT,
+    FLOAT_BITS,
     Inputs,
     LayerAccuracy,
     MeasuredLinear,
     Model,
-    bits_per_value,
     linear_inputs,
     parse_operands,
 )
@@ -47,13 +47,15 @@ class FormatAccuracy:
     """The whole model in one pair of formats; `format` is "float" for the unquantised model.
 
     format: "W:A", the formats of weights and activations, or one name for both.
-    weight_bits, activation_bits: stored bits of one value (`bits_per_value`).
+    weight_bits, activation_bits: stored bits of one value, measured: the mean over all values.
     weight_sqnr_db, activation_sqnr_db, output_sqnr_db: means of the layers' decibels, so every
         layer counts the same; infinite where nothing is lost.
     cosine: mean, over the texts' embeddings or over the tokens' last hidden states, of the cosine
         to those of the unquantised model.
-    spearman: rank correlation of the embeddings' cosines with human judgement, over all pairs
-        of texts; None for a decoder.
+    spearman: rank correlation with human judgement: of the embeddings' cosines over all pairs of
+        texts, or of the ratings that a head predicts over the texts; None where there is neither.
+    accuracy: the share of texts, 0 .. 1, that a head puts into the right one of two classes; None
+        where there are no classes.
     perplexity: exp of the mean negative log-likelihood of every token but the first of each text;
         None for an encoder.
     """
@@ -67,6 +69,7 @@ class FormatAccuracy:
     cosine: float
     layers: list[LayerAccuracy]
     spearman: float | None = None
+    accuracy: float | None = None
     perplexity: float | None = None
 
 
@@ -120,7 +123,7 @@ def evaluate_encoder(
         similarity = (embeddings @ embeddings.T)[pairs]
         return {"spearman": float(spearmanr(similarity, human_similarity[pairs])[0])}
 
-    study = _Study(encoder, texts, calibration_texts, activations, progress, embed, spearman)
+    study = Study(encoder, texts, calibration_texts, activations, progress, embed, spearman)
     return study.measure(formats)
 
 
@@ -152,13 +155,13 @@ def evaluate_decoder(
         ]
         return {"perplexity": float(np.exp(np.concatenate(losses).mean()))}
 
-    study = _Study(decoder, texts, calibration_texts, activations, progress, states, perplexity)
+    study = Study(decoder, texts, calibration_texts, activations, progress, states, perplexity)
     return study.measure(formats)
 
 
 @dataclass(frozen=True)
-class _Study:
-    """What both evaluations do.
+class Study:
+    """What all evaluations do: `measure` gives the float model's result, then each format's.
 
     run: the rows (texts or tokens, hidden) that texts give with a hook; score: the result's own
     fields from the rows of all texts.
@@ -173,6 +176,7 @@ class _Study:
     score: Callable[[Array], dict[str, float]]
 
     def measure(self, formats: Sequence[str]) -> list[FormatAccuracy]:
+        """In float and in each pair of formats; raises as `evaluate_encoder`."""
         if self.activations not in get_args(Activations):
             raise ValueError(
                 f"activations is {self.activations!r}, it must be 'static' or 'dynamic'"
@@ -184,7 +188,7 @@ class _Study:
         say = self.progress or (lambda line: None)
         say(f"float: running {len(self.texts)} texts")
         exact = self.run(self.texts, float_linear)
-        bits, lossless = bits_per_value(FLOAT), float("inf")
+        bits, lossless = float(FLOAT_BITS), float("inf")
         results = [
             FormatAccuracy(
                 FLOAT, bits, bits, lossless, lossless, lossless, 1.0, [], **self.score(exact)
@@ -209,10 +213,13 @@ class _Study:
         batches = [self.texts] if static else [[text] for text in self.texts]
         rows = np.concatenate([self.run(batch, linear) for batch in batches])
         layers = linear.layers()
+        weight_sizes = [weight.size for weight, _ in self.model.linears.values()]
         return FormatAccuracy(
             format=str(linear.operands),
-            weight_bits=bits_per_value(linear.operands.weights),
-            activation_bits=bits_per_value(linear.operands.activations),
+            weight_bits=_mean((layer.weight_bits for layer in layers), weight_sizes),
+            activation_bits=_mean(
+                (layer.activation_bits for layer in layers), linear.input_sizes()
+            ),
             weight_sqnr_db=_mean(layer.weight_sqnr_db for layer in layers),
             activation_sqnr_db=_mean(layer.activation_sqnr_db for layer in layers),
             output_sqnr_db=_mean(layer.output_sqnr_db for layer in layers),
@@ -235,5 +242,5 @@ def _cosines(rows: Array, exact: Array) -> Array:
     return cosines
 
 
-def _mean(values: Iterable[float]) -> float:
-    return float(np.mean(list(values)))
+def _mean(values: Iterable[float], weights: Sequence[float] | None = None) -> float:
+    return float(np.average(list(values), weights=weights))

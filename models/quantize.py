@@ -15,11 +15,12 @@ from numpy.typing import ArrayLike, NDArray
 from oleaster.models import codebook as codebooks
 from oleaster.models.formats import (
     MX_BLOCK,
+    AdaptivFloat,
     CodebookFormat,
     Format,
     FormatError,
     Rule,
-    get_format,
+    any_format,
 )
 from oleaster.models.microscaling import E8M0_NAN, block_exponents, block_factors
 from oleaster.models.scale_search import (
@@ -35,6 +36,7 @@ from oleaster.models.scale_search import (
 )
 
 __all__ = [
+    "ADAPTIVE",
     "QuantizeError",
     "QuantizedTensor",
     "ScaleSearch",
@@ -46,7 +48,9 @@ __all__ = [
 ]
 
 _LEAVE_OUT = "leave out scale and granularity"
-_AUTO = ("ovp4-int", "ovp4-flint")
+ADAPTIVE = {"auto": ("ovp4-int", "ovp4-flint"), "ant4": ("int4", "flint4", "pot4")}
+"""Names that stand for whichever of several formats loses least of a tensor."""
+
 _OPTIONAL = ("block_exponents", "codebook")
 _SCHEMA = 2  # 1 had neither block exponents nor codebooks
 
@@ -73,7 +77,7 @@ class QuantizedTensor:
     codebook: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
-        fmt = get_format(self.format)
+        fmt = any_format(self.format)
         if not self.shape or min(self.shape) < 1:
             raise QuantizeError(f"shape {self.shape} is empty")
         expected = (*self.shape[:-1], fmt.packed_bytes(_even(self.shape[-1])))
@@ -113,7 +117,7 @@ class QuantizedTensor:
     @cached_property
     def number_format(self) -> Format:
         """The format that reads `codes`: that of the name, bound to the codebook if it has one."""
-        fmt = get_format(self.format)
+        fmt = any_format(self.format)
         if isinstance(fmt, CodebookFormat) and self.codebook is not None:
             return fmt.with_table(self.codebook)
         return fmt
@@ -128,6 +132,11 @@ class QuantizedTensor:
         """Bytes of the codes and of all that is needed to read them."""
         arrays = (self.packed, self.scale, self.block_exponents, self.codebook)
         return sum(array.nbytes for array in arrays if array is not None)
+
+    @property
+    def bits_per_value(self) -> float:
+        """Stored bits of one value: code and share of a block's exponent; scales do not count."""
+        return any_format(self.format).bits_per_value
 
     def dequantize(self) -> NDArray[np.float32]:
         """The values, float32 of `shape`.
@@ -155,12 +164,13 @@ def quantize(
 ) -> QuantizedTensor:
     """Quantise `x`, (..., K) real and read as float32; pairs and blocks lie along K.
 
-    format: a format's name, or "auto" for ovp4-int or ovp4-flint, whichever has the least squared
-    error over the whole tensor (OliVe, section 4).
+    format: a format's name, or one of `ADAPTIVE` for that of its formats with the least squared
+    error over the whole tensor: "auto" (OliVe, section 4), "ant4" (ANT, MICRO 2022).
     granularity: one scale for the tensor, or one for every channel, that is for every index of
     the leading axes. MX formats scale their blocks instead.
     scale: positive, of shape () or shape[:-1] by granularity; searched (`search_scale`) if None.
-    MX formats and `codebook` find their own.
+    MX formats and `codebook` find their own; that of `adafloat8` is a power of two, from the
+    largest magnitude.
     rule: see `Format.encode`. The code is that of the exact quotient x / scale.
 
     Raises QuantizeError for a tensor that is empty, 0-d, not real or not finite, for a bad scale
@@ -170,13 +180,14 @@ def quantize(
     matrix = as_matrix(x)
     groups = group_count(matrix, granularity)
     shape = np.shape(x)
-    if format == "auto":
+    if format in ADAPTIVE:
         if scale is not None:
-            raise QuantizeError("format 'auto' searches the scale; name a format to give one")
-        searches = [search_scale(x, name, granularity=granularity, rule=rule) for name in _AUTO]
+            raise QuantizeError(f"format {format!r} searches the scale; name a format to give one")
+        names = ADAPTIVE[format]
+        searches = [search_scale(x, name, granularity=granularity, rule=rule) for name in names]
         best = int(np.argmin([search.squared_error.sum() for search in searches]))
-        format, scale = _AUTO[best], searches[best].scale
-    fmt = get_format(format)
+        format, scale = names[best], searches[best].scale
+    fmt = any_format(format)
     lead = shape[:-1] if granularity == "channel" else ()
     exponents = table = None
     if fmt.block_size:
@@ -192,6 +203,8 @@ def quantize(
         _require_even(fmt, shape)
         table, scales = codebooks.fit(matrix, groups, fmt)
         fmt, chosen = fmt.with_table(table), scales.reshape(lead)
+    elif isinstance(fmt, AdaptivFloat) and scale is None:
+        chosen = fmt.scale_of(_largest(matrix, groups)).reshape(lead)
     elif scale is None:
         chosen = search_scale(x, format, granularity=granularity, rule=rule).scale
     else:
@@ -219,7 +232,7 @@ def quantization_stats(x: ArrayLike, q: QuantizedTensor) -> dict[str, float]:
     matrix = as_matrix(x)
     if np.shape(x) != q.shape:
         raise QuantizeError(f"x has shape {np.shape(x)}, the quantised tensor {q.shape}")
-    border = get_format(q.format).outlier_border
+    border = any_format(q.format).outlier_border
     exponents = _block_rows(q)
     pairs, signal, noise, worst = np.zeros(3, np.int64), 0.0, 0.0, 0.0
     for (rows, columns, block), (*_, exact) in zip(blocks(matrix), _dequantized(q), strict=True):
@@ -358,11 +371,24 @@ def _given_scale(scale: ArrayLike, fmt: Format, shape: tuple[int, ...]) -> NDArr
     return chosen
 
 
+def _largest(matrix: NDArray[Any], groups: int) -> NDArray[np.float64]:
+    """(groups,) the largest magnitude of the tensor or of each channel."""
+    largest = np.zeros(len(matrix))
+    for rows, _, block in blocks(matrix):
+        largest[rows] = np.maximum(largest[rows], np.abs(block).max(axis=1))
+    return largest.reshape(groups, -1).max(axis=1)
+
+
 def _require_scale(scale: NDArray[np.float32], fmt: Format) -> None:
     good = (scale > 0) & (scale <= largest_scale(fmt))
     if not good.all():
         bad = scale.flat[np.argmin(good)]
         raise QuantizeError(f"scale {bad} is not above 0 and at most {largest_scale(fmt):.4g}")
+    if isinstance(fmt, AdaptivFloat):
+        uneven = np.frexp(scale)[0] != 0.5
+        if uneven.any():
+            bad = scale.flat[np.argmax(uneven)]
+            raise QuantizeError(f"scale {bad} is no power of two, as {fmt.name} needs")
 
 
 def _require_uint8(what: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:

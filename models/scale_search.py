@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from oleaster.models.formats import CodebookFormat, Format, Rule, get_format
+from oleaster.models.formats import AdaptivFloat, CodebookFormat, Format, Rule, any_format
 
 Granularity = Literal["tensor", "channel"]
 
@@ -57,10 +57,10 @@ def search_scale(
     plain absolute-maximum scaling). The least alpha wins a tie. Zeros only: scale 1.
 
     Raises QuantizeError for what `quantize` refuses in `x` and for a format that finds its own
-    scales (MX formats and `codebook`), FormatError for an unknown format.
+    scales (MX formats, `codebook`, `adafloat8`), FormatError for an unknown format.
     """
-    fmt = get_format(format)
-    if fmt.block_size or isinstance(fmt, CodebookFormat):
+    fmt = any_format(format)
+    if fmt.block_size or isinstance(fmt, CodebookFormat | AdaptivFloat):
         raise QuantizeError(f"{fmt.name} has no scale to search; quantise with it instead")
     matrix = as_matrix(x)
     groups = group_count(matrix, granularity)

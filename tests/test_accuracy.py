@@ -18,12 +18,13 @@ from oleaster.models.quantized_linear import (
     Operands,
     QuantizedLinear,
     all_operands,
-    bits_per_value,
     integer_sums,
     linear_inputs,
     parse_operands,
+    quantize_weights,
     scale_sums,
 )
+from oleaster.models.rivals import RIVALS, quantize_any
 
 INTEGERS = ["int4", "int8", "flint4", "ovp4-int", "ovp4-flint", "ovp8"]
 
@@ -102,22 +103,48 @@ def test_operands() -> None:
     assert parse_operands("int4") == Operands("int4", "int4")
     assert parse_operands("int4", weights="float") == Operands("float", "int4")
     assert parse_operands("ovp8:auto", weights="float") == Operands("ovp8", "auto")
-    for text in ("int4", "float", "fp6-e3m2:fp8-e4m3", "float:mxfp4-e2m1", "codebook:int8"):
+    for text in (
+        *("int4", "float", "fp6-e3m2:fp8-e4m3", "float:mxfp4-e2m1", "codebook:int8"),
+        *("ant4", "pot4", "gobo3:float", "olaccel4:adafloat8"),
+    ):
         assert str(parse_operands(text)) == text
     for text in ("int5", "int4:", ":int4", "int4:int8:int8", "int4:int5"):
         with pytest.raises(FormatError, match="unknown format"):
             parse_operands(text)
     with pytest.raises(FormatError, match=r"of weights only; name one .* 'codebook:int8'"):
         parse_operands("codebook")
-    assert {pair.weights for pair in all_operands()} == {*FORMATS, "auto"}
+    with pytest.raises(FormatError, match=r"of weights only; name one .* 'gobo3:float'"):
+        parse_operands("gobo3")
+    assert {pair.weights for pair in all_operands()} == {*FORMATS, "auto", *RIVALS}
+    assert len(all_operands()) == len(set(all_operands()))
     assert {str(pair) for pair in all_operands(weights="float")} == {
-        f"float:{name}" for name in (*FORMATS, "auto") if name != "codebook"
+        f"float:{name}" for name in (*FORMATS, "auto", *RIVALS) if name not in ("codebook", "gobo3")
     }
 
 
 def test_bits_per_value() -> None:
-    bits = {"float": 32, "auto": 4, "ovp4-int": 4, "fp6-e3m2": 6, "ovp8": 8, "mxfp4-e2m1": 4.25}
-    assert {name: bits_per_value(name) for name in bits} == bits
+    model = TwoLayers()
+    for formats, weights, activations in (
+        ("auto", 4, 4),
+        ("fp6-e3m2:float", 6, 32),
+        ("mxfp4-e2m1:ovp8", 4.25, 8),
+        ("ant4:adafloat8", 4, 8),
+    ):
+        linear = MeasuredLinear(model, formats, None)
+        model.hidden_states(["text", "another"], linear=linear)
+        for layer in linear.layers():
+            assert (layer.weight_bits, layer.activation_bits) == (weights, activations)
+    linear = MeasuredLinear(model, "gobo3:olaccel4", None)
+    x = np.random.default_rng(5).standard_normal((40, 32)).astype(np.float32)
+    linear("first", x, *model.linears["first"])
+    linear("first", x[:20], *model.linears["first"])
+    linear("second", np.tile(x, 2), *model.linears["second"])
+    first = linear.layers()[0]
+    assert first.weight_bits == quantize_weights(model.linears["first"][0], "gobo3").bits_per_value
+    entry = 16 + 11, 16 + 10  # value and position, among 1280 and 640
+    bits = 1.5 * 1280 * 4 + int(0.03 * 1280) * entry[0] + int(0.03 * 640) * entry[1]
+    assert first.activation_bits == pytest.approx(bits / (1.5 * 1280))
+    assert linear.input_sizes()[0] == 1.5 * 1280
 
 
 @pytest.mark.parametrize("formats", [str(pair) for pair in all_operands()])
@@ -129,19 +156,25 @@ def test_the_hook_multiplies_what_the_formats_hold(formats: str) -> None:
     (found,) = model.hidden_states(["text"], linear=linear)
     x = np.random.default_rng(4).standard_t(3, (5, 32)).astype(np.float32)
     for (name, (weight, bias)), layer in zip(model.linears.items(), linear.layers(), strict=True):
-        by = "tensor" if "mx" in operands.weights else "channel"
-        w = quantize(weight, operands.weights, granularity=by).dequantize()
-        if "mx" in operands.activations:
+        by_tensor = ("mx", "adafloat8", "olaccel4", "gobo3")
+        by = "tensor" if operands.weights.startswith(by_tensor) else "channel"
+        w = quantize_any(weight, operands.weights, granularity=by).dequantize()
+        if operands.activations == "float":
+            a = x
+        elif "mx" in operands.activations:
             a = quantize(x, operands.activations).dequantize()
         else:
-            once = quantize(inputs[name], operands.activations)
-            a = quantize(x, once.format, scale=once.scale).dequantize()
+            once = quantize_any(inputs[name], operands.activations)
+            a = quantize_any(x, once.format, scale=once.scale).dequantize()
         product, exact = (p.astype(float) @ q.astype(float).T for p, q in ((a, w), (x, weight)))
         for signal, noise, found_db in (
             (weight, w - weight, layer.weight_sqnr_db),
             (x, a - x, layer.activation_sqnr_db),
             (exact, product - exact, layer.output_sqnr_db),
         ):
+            if not noise.any():
+                assert found_db == np.inf
+                continue
             expected = 10 * np.log10(np.square(signal, dtype=float).sum() / np.square(noise).sum())
             assert found_db == pytest.approx(expected, rel=1e-3)
         x = linear(name, x, weight, bias)

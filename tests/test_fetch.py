@@ -134,7 +134,9 @@ def test_absent_and_unknown(tmp_path: Path) -> None:
     with pytest.raises(FetchError, match=r"run `oleaster models fetch minilm`"):
         locate("minilm", cache_dir=tmp_path)
     for ask in (locate, fetch):
-        with pytest.raises(FetchError, match="'gpt5': known are minilm, mpnet, smollm2, lee50"):
+        with pytest.raises(
+            FetchError, match="'gpt5': known are minilm, mpnet, smollm2, lee50, rotten, vader"
+        ):
             ask("gpt5", cache_dir=tmp_path)
 
 

@@ -13,12 +13,15 @@ from oleaster.models.formats.format import (
     Rule,
     TableRow,
 )
-from oleaster.models.formats.registry import FORMATS, get_format
+from oleaster.models.formats.registry import FORMATS, any_format, get_format, unknown_format
+from oleaster.models.formats.rivals import RIVAL_FORMATS, AdaptivFloat
 
 __all__ = [
     "FORMATS",
     "LANE_INTEGER_BITS",
     "MX_BLOCK",
+    "RIVAL_FORMATS",
+    "AdaptivFloat",
     "CodebookFormat",
     "Codec",
     "Format",
@@ -26,5 +29,7 @@ __all__ = [
     "IllegalPairError",
     "Rule",
     "TableRow",
+    "any_format",
     "get_format",
+    "unknown_format",
 ]

@@ -1,5 +1,6 @@
 """The table of formats by name; names are the same in the command line, TOML and Python."""
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 
 from oleaster.models.formats.abfloat import abfloat
@@ -8,6 +9,7 @@ from oleaster.models.formats.codec import FormatError
 from oleaster.models.formats.floats import ocp_float
 from oleaster.models.formats.format import MX_BLOCK, Format
 from oleaster.models.formats.normal import flint4, two_complement
+from oleaster.models.formats.rivals import RIVAL_FORMATS
 
 _INT4 = two_complement("int4", 4)
 _INT8 = two_complement("int8", 8)
@@ -46,6 +48,26 @@ def get_format(name: str) -> Format:
     """The format called `name`; FormatError names the known ones and the nearest."""
     if name in FORMATS:
         return FORMATS[name]
-    near = get_close_matches(str(name), FORMATS, n=1)
+    if name in RIVAL_FORMATS:
+        raise FormatError(
+            f"{name!r} is another accelerator's format, which our arrays do not read "
+            f"(they read: {', '.join(FORMATS)})"
+        )
+    raise unknown_format(name, FORMATS)
+
+
+def any_format(name: str) -> Format:
+    """As `get_format`, but the formats of other accelerators (`RIVAL_FORMATS`) are known too."""
+    if name in FORMATS:
+        return FORMATS[name]
+    if name in RIVAL_FORMATS:
+        return RIVAL_FORMATS[name]
+    raise unknown_format(name, (*FORMATS, *RIVAL_FORMATS))
+
+
+def unknown_format(name: str, known: Iterable[str]) -> FormatError:
+    """What is raised for a name that is not among those `known`."""
+    names = list(known)
+    near = get_close_matches(str(name), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise FormatError(f"unknown format {name!r}{hint} (known: {', '.join(FORMATS)})")
+    return FormatError(f"unknown format {name!r}{hint} (known: {', '.join(names)})")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from oleaster.cli.models import load_decoder, load_encoder, needs_models_extra
-from oleaster.cli.output import Json, print_json, print_table, say
+from oleaster.cli.output import CommandError, Json, print_json, print_table, say
 from oleaster.models.fetch import fetch
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _ENCODER_TEXTS = 50
 _DECODER_TEXTS = 20
+
+Task = Literal["lee50", "rotten", "vader"]
 
 
 def accuracy(
@@ -27,6 +29,9 @@ def accuracy(
             help="Another BERT or MPNet folder, or, with smollm2, another GGUF file.",
         ),
     ] = None,
+    task: Annotated[
+        Task, typer.Option(help="Texts: news, or film reviews (the encoders only).")
+    ] = "lee50",
     formats: Annotated[
         str | None,
         typer.Option(
@@ -36,17 +41,23 @@ def accuracy(
     ] = None,
     texts: Annotated[
         int | None,
-        typer.Option(min=3, max=50, help="Texts of Lee50. [default: 50; 20 with smollm2]"),
+        typer.Option(
+            min=3, help="Texts to measure. [default: all 50 of lee50, 20 with smollm2; 974; 1000]"
+        ),
     ] = None,
     activations: Annotated[
         Literal["static", "dynamic"],
-        typer.Option(help="Scales from 16 calibration texts, or from each text itself."),
+        typer.Option(help="Scales from calibration texts, or from each text itself."),
     ] = "static",
     layers: Annotated[bool, typer.Option("--layers", help="Print every layer too.")] = False,
     json: Json = False,
 ) -> None:
     """Report what number formats cost a sentence encoder, or a decoder (its activations only)."""
     is_decoder = model == "smollm2"
+    if task != "lee50" and is_decoder:
+        raise typer.BadParameter("a decoder is measured on lee50 only", param_hint="--task")
+    if task == "lee50" and texts is not None and texts > _ENCODER_TEXTS:
+        raise typer.BadParameter(f"lee50 has {_ENCODER_TEXTS}", param_hint="--texts")
     with needs_models_extra():
         from oleaster.models.accuracy import evaluate_decoder, evaluate_encoder, load_lee50
         from oleaster.models.quantized_linear import FLOAT, all_operands, parse_operands
@@ -58,8 +69,10 @@ def accuracy(
     else:
         operands = [parse_operands(name.strip(), weights=weights) for name in formats.split(",")]
     names = [str(pair) for pair in operands]
-    count = texts or (_DECODER_TEXTS if is_decoder else _ENCODER_TEXTS)
-    if is_decoder:
+    if task != "lee50":
+        count, results = _sentiment(task, model, folder, names, texts, activations)
+    elif is_decoder:
+        count = texts or _DECODER_TEXTS
         decoder = load_decoder(folder)
         lee = load_lee50(fetch("lee50", progress=say))
         results = evaluate_decoder(
@@ -71,6 +84,7 @@ def accuracy(
             progress=say,
         )
     else:
+        count = texts or _ENCODER_TEXTS
         encoder = load_encoder(folder, model)
         lee = load_lee50(fetch("lee50", progress=say))
         results = evaluate_encoder(
@@ -85,9 +99,8 @@ def accuracy(
     if json:
         measured = [asdict(result) for result in results]
         shown = model if folder is None else str(folder)
-        print_json(
-            {"model": shown, "texts": count, "activations": activations, "results": measured}
-        )
+        facts = {"model": shown, "task": task, "texts": count, "activations": activations}
+        print_json(facts | {"results": measured})
         return
     if layers:
         for result in results[1:]:
@@ -104,10 +117,38 @@ def accuracy(
             ">worst",
             "of layer",
             ">cosine to float",
-            ">perplexity" if is_decoder else ">Spearman",
+            _score(results[0])[0],
         ),
         [_summary(result) for result in results],
     )
+
+
+def _sentiment(
+    task: Task,
+    model: str,
+    folder: Path | None,
+    names: list[str],
+    texts: int | None,
+    activations: Literal["static", "dynamic"],
+) -> tuple[int, list["FormatAccuracy"]]:
+    """How many texts were measured, and the results."""
+    with needs_models_extra():
+        import sklearn  # noqa: F401  the head's; its absence shall not be noticed halfway
+
+        from oleaster.models import sentiment
+    encoder = load_encoder(folder, model)
+    source = fetch(task, progress=say)
+    try:
+        if task == "rotten":
+            data = sentiment.load_rotten(source, texts or sentiment.ROTTEN_TEXTS)
+        else:
+            data = sentiment.load_vader(source, texts or sentiment.VADER_TEXTS)
+    except sentiment.SentimentError as error:
+        raise CommandError(str(error)) from error
+    results = sentiment.evaluate_sentiment(
+        encoder, names, data, activations=activations, progress=say
+    )
+    return len(data.texts), results
 
 
 def _print_layers(result: "FormatAccuracy") -> None:
@@ -143,19 +184,27 @@ def _print_layers(result: "FormatAccuracy") -> None:
 
 def _summary(result: "FormatAccuracy") -> tuple[object, ...]:
     worst = min(result.layers, key=lambda layer: layer.output_sqnr_db, default=None)
-    score = f"{result.perplexity:.4g}" if result.perplexity else f"{result.spearman:.3f}"
     return (
         result.format,
-        f"{result.weight_bits:g}",
-        f"{result.activation_bits:g}",
+        f"{result.weight_bits:.4g}",
+        f"{result.activation_bits:.4g}",
         f"{result.weight_sqnr_db:.1f} dB",
         f"{result.activation_sqnr_db:.1f} dB",
         f"{result.output_sqnr_db:.1f} dB",
         worst and f"{worst.output_sqnr_db:.1f} dB",
         worst and worst.name,
         f"{result.cosine:.3f}",
-        score,
+        _score(result)[1],
     )
+
+
+def _score(result: "FormatAccuracy") -> tuple[str, str]:
+    """Heading and cell of what the task itself measures."""
+    if result.perplexity is not None:
+        return ">perplexity", f"{result.perplexity:.4g}"
+    if result.accuracy is not None:
+        return ">right", f"{100 * result.accuracy:.1f} %"
+    return ">Spearman", f"{result.spearman:.3f}"
 
 
 def _percent(share: float) -> str:
