@@ -55,8 +55,17 @@ _ENERGY = {
 _KINDS = {"linear": ("o", _BLUE), "attention": ("s", _ORANGE), "convolution": ("^", _GREEN)}
 
 _MOST_BARS = 30
-_WORDS = {"k": "thousand ", "M": "million ", "G": "billion ", "T": "trillion "}
+_WORDS = {
+    "k": "thousand ",
+    "M": "million ",
+    "G": "billion ",
+    "T": "trillion ",
+    "P": "quadrillion ",
+    "E": "quintillion ",
+}
 _PREFIXES = (
+    (1e18, "E"),
+    (1e15, "P"),
     (1e12, "T"),
     (1e9, "G"),
     (1e6, "M"),
@@ -174,23 +183,28 @@ def draw_roofline(axes: Axes, simulation: Simulation) -> None:
         marker, color = _KINDS[kind]
         x, y = zip(*values, strict=True)
         areas = [15 + 400 * cycles / simulation.total.cycles for cycles in values.values()]
-        axes.scatter(
-            x, y, areas, marker=marker, color=color, alpha=0.6, edgecolors="black", label=kind
-        )
+        style: dict[str, Any] = {
+            "marker": marker,
+            "color": color,
+            "alpha": 0.6,
+            "edgecolors": "black",
+        }
+        axes.scatter(x, y, areas, **style)
+        axes.scatter([], [], 40, **style, label=kind)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlim(low, high)
-    axes.set_ylim(top=max(roofs) * 3)
+    slowest = min(y for values in points.values() for _, y in values)
+    axes.set_ylim(min(slowest / 2, max(roofs) / 30), max(roofs) * 3)
     axes.grid(which="major", color="#dddddd", linewidth=0.5)
     axes.set_axisbelow(True)
+    axes.minorticks_off()
     axes.yaxis.set_major_formatter(lambda value, _: _si(value))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_xlabel("operations for each byte of DRAM traffic")
     axes.set_ylabel("operations a second")
     axes.set_title(f"Roofline, DRAM {_si(bandwidth, 'B/s')}", loc="left")
-    legend = axes.legend(loc="lower right", fontsize="small", title="area: share of cycles")
-    for handle in legend.legend_handles:
-        handle.set_sizes([40])
+    axes.legend(loc="lower right", fontsize="small", title="area: share of cycles")
 
 
 def draw_utilization(axes: Axes, simulation: Simulation) -> None:
@@ -345,4 +359,6 @@ def _prefix(value: float) -> tuple[float, str]:
 
 def _si(value: float, unit: str = "") -> str:
     factor, prefix = _prefix(value)
-    return f"{value / factor:.3g} {prefix}{unit}".rstrip()
+    scaled = value / factor
+    digits = f"{scaled:.0f}" if scaled >= 100 else f"{scaled:.3g}"
+    return f"{digits} {prefix}{unit}".rstrip()

@@ -151,6 +151,11 @@ def test_for_people(capsys):
     assert f"{total.time_us / 1e3:,.3f} ms at 500 MHz" in shown
 
 
+def test_names_are_no_markup(capsys):
+    Path("net.csv").write_text("Layer, M, N, K\n[/red]:x:, 1, 2, 3\n")
+    assert "[/red]:x:" in run(capsys, "simulate", "net.csv")
+
+
 def test_comparison(capsys):
     names = ["adafloat-32x28", "olive-64x64"]
     shown = run(capsys, "simulate", "net.csv", "--design", ",".join(names))

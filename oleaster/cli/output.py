@@ -37,7 +37,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
     terminal = sys.stdout.isatty()
-    Console(width=None if terminal else _PIPE_COLUMNS, highlight=False).print(table)
+    # Names of layers and files are the user's, and may look like markup.
+    width = None if terminal else _PIPE_COLUMNS
+    Console(width=width, markup=False, emoji=False, highlight=False).print(table)
 
 
 def print_facts(facts: dict[str, object]) -> None:
