@@ -4,9 +4,18 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
+from oleaster.models.accelerator.config import AcceleratorConfig
 from oleaster.sim.networks.layer import Layer
 
-__all__ = ["ArrayDesign", "Design", "DesignFault", "GpuDesign", "Operand", "Precision"]
+__all__ = [
+    "AcceleratorDesign",
+    "ArrayDesign",
+    "Design",
+    "DesignFault",
+    "GpuDesign",
+    "Operand",
+    "Precision",
+]
 
 
 class DesignFault(ValueError):
@@ -117,4 +126,19 @@ class GpuDesign(_Common):
         return max(able)
 
 
-Design = ArrayDesign | GpuDesign
+@dataclass(frozen=True)
+class AcceleratorDesign(_Common):
+    """Our accelerator, timed by its exact cycle model (`oleaster.sim.performance.accelerator`).
+
+    Operands' formats are those that its descriptors know. output_format: of every C, "int32" or a
+    format of codes. dram_share: beats that the bus moves in a cycle, each way, above 0, at most 1.
+    """
+
+    config: AcceleratorConfig
+    output_format: str = "int32"
+    dram_latency_cycles: int = 100
+    dram_share: float = 1.0
+    decoders: bool = True
+
+
+Design = ArrayDesign | GpuDesign | AcceleratorDesign
