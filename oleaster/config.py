@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -27,8 +27,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from oleaster.models.accelerator.config import AcceleratorConfig
+from oleaster.models.lane import Lane
 from oleaster.schema import KINDS
-from oleaster.sim.performance.design import ArrayDesign, Design, GpuDesign
+from oleaster.sim.performance.design import AcceleratorDesign, ArrayDesign, Design, GpuDesign
 
 if TYPE_CHECKING:
     from oleaster.hw.emit import Unit
@@ -43,8 +45,13 @@ __all__ = [
     "read_design",
 ]
 
-_SIMULATED_UNITS = {"systolic": "os", "weight-stationary": "ws"}
-_SAID_BY_UNIT = ("rows", "cols", "dataflow")
+_DATAFLOWS = {"systolic": "os", "weight-stationary": "ws"}
+# Units whose kind of simulation takes keys from them, and which.
+_SAID_BY_UNIT = {
+    "systolic": ("array", ("rows", "cols", "dataflow")),
+    "weight-stationary": ("array", ("rows", "cols", "dataflow")),
+    "accelerator": ("accelerator", ("config",)),
+}
 
 
 class DesignError(ValueError):
@@ -79,7 +86,7 @@ def design_names() -> list[str]:
 
 def design_facts(design: Design) -> dict[str, Any]:
     """A design's kind, as its file has it, and all its parameters, of types that JSON has."""
-    facts = {"kind": "array" if isinstance(design, ArrayDesign) else "gpu", **asdict(design)}
+    facts = {"kind": _kind(design), **asdict(design)}
     if isinstance(design, GpuDesign):
         facts["macs_per_cycle"] = {str(bits): macs for bits, macs in design.macs_per_cycle}
     return facts
@@ -110,7 +117,8 @@ def read_design(source: str) -> DesignFile:
 def load_design(source: str) -> Design:
     """The design `source` (see `read_design`) as the performance models take it.
 
-    A file with a unit says rows, cols and dataflow there, not again in [simulation].
+    What a file's unit says (rows, cols and dataflow, or an accelerator's configuration) it does not
+    say again in [simulation].
     Raises DesignError as `read_design`; and for a design that cannot be simulated, and a value
     that is missing, unknown, of a wrong type or out of range.
     """
@@ -128,8 +136,7 @@ def load_design(source: str) -> Design:
         what = f"is {kind!r}, which is no kind of design" if kind is not None else "is missing"
         raise DesignError(f"{source}: simulation.kind {what}{near}")
     schema = KINDS[kind]
-    if design.unit is not None:
-        values.update(_from_unit(source, design, kind))
+    values.update(_from_unit(source, design, kind))
     path = Path(source) if source.endswith(".toml") else None
     name = path.stem if path else source
     try:
@@ -137,7 +144,7 @@ def load_design(source: str) -> Design:
             name, design.title or name, path.parent if path else None
         )
     except ValidationError as error:
-        places = dict.fromkeys(_SAID_BY_UNIT, "parameters") if design.unit else {}
+        places = dict.fromkeys(("rows", "cols"), "parameters") if design.unit else {}
         wrong = _first_wrong(error, schema, "simulation", places)
         raise DesignError(f"{source}: {wrong}") from None
 
@@ -182,22 +189,51 @@ def _text(source: str) -> str:
 
 def _from_unit(source: str, design: DesignFile, kind: str) -> dict[str, Any]:
     """What [simulation] takes from the unit, said once."""
-    if kind != "array" or design.unit not in _SIMULATED_UNITS:
-        units = " or ".join(map(repr, _SIMULATED_UNITS))
+    able = [unit for unit, (unit_kind, _) in _SAID_BY_UNIT.items() if unit_kind == kind]
+    # Only an array may be no unit of ours.
+    if design.unit not in (able if kind == "accelerator" else [*able, None]):
+        units = " or ".join(map(repr, able))
+        expected = f"with unit {units}" if able else "without a unit"
+        unit = f"unit is {design.unit!r}" if design.unit else "there is no unit"
         raise DesignError(
-            f"{source}: simulation.kind is {kind!r} and unit is {design.unit!r}; "
-            f"expected kind 'array' with unit {units}, or no unit"
+            f"{source}: simulation.kind is {kind!r} and {unit}; expected that kind {expected}"
         )
-    for key in _SAID_BY_UNIT:
+    if design.unit is None:
+        return {}
+    for key in _SAID_BY_UNIT[design.unit][1]:
         if key in (design.simulation or {}):
             raise DesignError(
                 f"{source}: simulation.{key} is said by unit {design.unit!r} and its "
                 "[parameters]; leave it out of [simulation]"
             )
+    if kind == "accelerator":
+        return {"config": _accelerator(source, design.parameters)}
     said: dict[str, Any] = {
         key: design.parameters[key] for key in ("rows", "cols") if key in design.parameters
     }
-    return {**said, "dataflow": _SIMULATED_UNITS[design.unit]}
+    return {**said, "dataflow": _DATAFLOWS[design.unit]}
+
+
+def _accelerator(source: str, parameters: Mapping[str, Any]) -> AcceleratorConfig:
+    """The configuration that unit "accelerator" makes of its parameters."""
+    known = [field.name for field in fields(AcceleratorConfig)]
+    values = dict(parameters)
+    try:
+        for key, value in parameters.items():
+            if key not in known:
+                raise ValueError(f"accelerator has no parameter {key!r}{_known(key, known)}")
+            if key.startswith("formats_"):
+                names = ",".join(value) if isinstance(value, list) else str(value)
+                values[key] = Lane.named(names).formats
+        return AcceleratorConfig(**values)
+    except ValueError as error:
+        raise DesignError(f"{source}: unit 'accelerator', [parameters]: {error}") from error
+
+
+def _kind(design: Design) -> str:
+    if isinstance(design, AcceleratorDesign):
+        return "accelerator"
+    return "array" if isinstance(design, ArrayDesign) else "gpu"
 
 
 def _build(name: str, parameters: Mapping[str, int | str], where: str) -> Unit:

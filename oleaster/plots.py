@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from oleaster.grouping import LayerGroup, group_layers
 from oleaster.io import check_output_file, write_bytes
+from oleaster.sim.performance.design import AcceleratorDesign, Design
 from oleaster.sim.performance.simulate import Simulation
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def draw_roofline(axes: Axes, simulation: Simulation) -> None:
     """
     design = simulation.design
     hertz = design.clock_mhz * 1e6
-    bandwidth = design.dram_bytes_per_cycle * hertz
+    bandwidth = _dram_bytes_per_cycle(design) * hertz
     roofs: dict[float, set[str]] = {}
     # Equal layers are one marker: by kind, operations a byte and operations a second, the cycles.
     points: dict[str, dict[tuple[float, float], int]] = {}
@@ -328,6 +329,12 @@ def _bars(simulation: Simulation) -> dict[str, list[LayerGroup]]:
 def _block_label(block: str, groups: list[LayerGroup]) -> str:
     layers = sum(group.layers for group in groups)
     return f"{block} ({layers} layers)" if len(groups) > 1 else _label(groups[0].name, layers)
+
+
+def _dram_bytes_per_cycle(design: Design) -> float:
+    if isinstance(design, AcceleratorDesign):  # its bus reads and writes at once
+        return 2 * design.config.beat_bytes * design.dram_share
+    return design.dram_bytes_per_cycle
 
 
 def _label(name: str, layers: int) -> str:

@@ -10,8 +10,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from oleaster.models.accelerator.config import AcceleratorConfig
 from oleaster.models.formats import FORMATS
-from oleaster.sim.performance.design import ArrayDesign, Design, GpuDesign, Operand, Precision
+from oleaster.sim.performance.design import (
+    AcceleratorDesign,
+    ArrayDesign,
+    Design,
+    GpuDesign,
+    Operand,
+    Precision,
+)
 
 __all__ = ["KINDS", "Simulation"]
 
@@ -132,5 +140,24 @@ class _Gpu(Simulation):
         return GpuDesign(**{**common, "tile": (m, n, k), "macs_per_cycle": rates})
 
 
-KINDS: dict[str, type[Simulation]] = {"array": _Array, "gpu": _Gpu}
+class _Accelerator(Simulation):
+    """config: of the unit, from [parameters]."""
+
+    config: AcceleratorConfig
+    output_format: str = AcceleratorDesign.output_format
+    dram_latency_cycles: Annotated[int, Field(ge=1, le=1 << 20)] = (
+        AcceleratorDesign.dram_latency_cycles
+    )
+    dram_share: Annotated[float, Field(gt=0, le=1)] = AcceleratorDesign.dram_share
+    decoders: bool = AcceleratorDesign.decoders
+
+    def build(self, name: str, title: str, folder: Path | None) -> Design:
+        return AcceleratorDesign(**self._common(name, title, folder))
+
+
+KINDS: dict[str, type[Simulation]] = {
+    "array": _Array,
+    "gpu": _Gpu,
+    "accelerator": _Accelerator,
+}
 """By the key `kind`."""

@@ -5,8 +5,15 @@ from dataclasses import fields
 import pytest
 
 from oleaster.config import DesignError, design_names, load_design, load_unit, read_design
+from oleaster.models.accelerator.config import AcceleratorConfig
 from oleaster.schema import KINDS
-from oleaster.sim.performance.design import ArrayDesign, GpuDesign, Operand, Precision
+from oleaster.sim.performance.design import (
+    AcceleratorDesign,
+    ArrayDesign,
+    GpuDesign,
+    Operand,
+    Precision,
+)
 
 ARRAY = """
 title = "Two by four"
@@ -115,7 +122,10 @@ def test_a_gpu(tmp_path):
     assert (design.energy, design.decoders, design.output_bits) == ("table", True, 16)
 
 
-@pytest.mark.parametrize(("kind", "design"), [("array", ArrayDesign), ("gpu", GpuDesign)])
+@pytest.mark.parametrize(
+    ("kind", "design"),
+    [("array", ArrayDesign), ("gpu", GpuDesign), ("accelerator", AcceleratorDesign)],
+)
 def test_the_keys_are_the_fields(kind, design):
     names = {field.name for field in fields(design)} - {"name", "title", "precisions"}
     assert set(KINDS[kind].model_fields) == names | {"precision"}
@@ -124,7 +134,8 @@ def test_the_keys_are_the_fields(kind, design):
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ('kind = "array"', "", "simulation.kind is missing (array or gpu"),
+        ('kind = "array"', "", "simulation.kind is missing (array or gpu or accelerator)"),
+        ('kind = "array"', 'kind = "accelerator"', "there is no unit; expected that kind with"),
         ('kind = "array"', 'kind = "aray"', "did you mean 'array'?"),
         ("rows = 2\n", "", "the key simulation.rows is missing"),
         ("rows = 2", "rows = 0", "simulation.rows is 0; input should be greater than or equal"),
@@ -145,7 +156,11 @@ def test_the_keys_are_the_fields(kind, design):
         ("stored_bits = 9", "bits = 9", "simulation.precision.1.activations.bits is no key"),
         ("[simulation]", "[parameters]\nx = 1\n[simulation]", "the key unit is missing"),
         ("[simulation]", 'unit = "systolic"\n[simulation]', "simulation.rows is said by unit"),
-        ("[simulation]", 'unit = "pe"\n[simulation]', "unit is 'pe'; expected kind 'array'"),
+        (
+            "[simulation]",
+            'unit = "pe"\n[simulation]',
+            "unit is 'pe'; expected that kind with unit 'sys",
+        ),
         ("title", "tittle", "tittle is no key of a design; did you mean 'title'?"),
         ("[simulation]", "[simulation", "is not TOML"),
     ],
@@ -167,6 +182,11 @@ def test_a_wrong_file(tmp_path, old, new, sentence):
         ("{8 = 69_632, 4 = 139_264}", "{4 = 0}", "simulation.macs_per_cycle.4 is 0"),
         ("[128, 256, 32]", "[128, 256]", "simulation.tile is [128, 256]"),
         ("kind", 'unit = "systolic"\nkind', "simulation.unit is no key"),
+        (
+            "[sim",
+            'unit = "systolic"\n[sim',
+            "'gpu' and unit is 'systolic'; expected that kind with",
+        ),
     ],
 )
 def test_a_wrong_gpu(tmp_path, old, new, sentence):
@@ -187,6 +207,56 @@ def test_sizes_of_a_unit(tmp_path, parameters, sentence):
     text = f'unit = "systolic"\n[parameters]\n{parameters}\n[simulation]\nkind = "array"\n'
     with pytest.raises(DesignError, match=sentence):
         load_design(write(tmp_path, text + ARRAY[start:]))
+
+
+ACCELERATOR = """
+unit = "accelerator"
+[parameters]
+rows = 8
+formats_b = ["int4", "fp4-e2m1"]
+formats_a = "olive4"
+[simulation]
+kind = "accelerator"
+clock_mhz = 500
+dram_share = 0.5
+energy = "table"
+[[simulation.precision]]
+layers = "*"
+weights = {format = "int4"}
+activations = {format = "int4"}
+"""
+
+
+def test_an_accelerator(tmp_path):
+    path = write(tmp_path, ACCELERATOR)
+    design = load_design(path)
+    assert isinstance(design, AcceleratorDesign)
+    assert design.config == AcceleratorConfig(
+        rows=8,
+        formats_a=("int4", "flint4", "ovp4-int", "ovp4-flint"),
+        formats_b=("int4", "fp4-e2m1"),
+    )
+    assert (design.dram_share, design.output_format) == (0.5, "int32")
+    built = load_unit(path, {})[1].parameters
+    assert tuple(built["formats_a"]) == design.config.formats_a
+    assert built["cols"] == design.config.cols
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("rows = 8", "rows = 7", "rows is 7; it must be a multiple of 2 up to 256"),
+        ("rows = 8", "row = 8", "accelerator has no parameter 'row'; did you mean 'rows'"),
+        ('"olive4"', '"oliv4"', "oliv4"),
+        ("= 0.5", "= 1.5", "simulation.dram_share is 1.5"),
+        ("clock_mhz", "config = 5\nclock_mhz", "simulation.config is said by unit 'accelerator'"),
+        ('kind = "accelerator"', 'kind = "array"', "unit is 'accelerator'; expected that kind"),
+    ],
+)
+def test_a_wrong_accelerator(tmp_path, old, new, sentence):
+    with pytest.raises(DesignError, match=r"design\.toml: ") as caught:
+        load_design(write(tmp_path, edited(ACCELERATOR, old, new)))
+    assert sentence in str(caught.value)
 
 
 def test_what_cannot_be_built_or_simulated(tmp_path):
