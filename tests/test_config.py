@@ -183,8 +183,8 @@ def test_a_wrong_file(tmp_path, old, new, sentence):
         ("[128, 256, 32]", "[128, 256]", "simulation.tile is [128, 256]"),
         ("kind", 'unit = "systolic"\nkind', "simulation.unit is no key"),
         (
-            "[sim",
-            'unit = "systolic"\n[sim',
+            "[simulation]\n",
+            'unit = "systolic"\n[simulation]\n',
             "'gpu' and unit is 'systolic'; expected that kind with",
         ),
     ],
