@@ -12,7 +12,18 @@ from typing import Annotated
 import typer
 
 from oleaster import __version__
-from oleaster.cli import accuracy, demo, designs, gemm, hardware, models, run, simulate, tensors
+from oleaster.cli import (
+    accuracy,
+    demo,
+    designs,
+    gemm,
+    hardware,
+    models,
+    reproduce,
+    run,
+    simulate,
+    tensors,
+)
 from oleaster.cli.output import CommandError
 from oleaster.config import DesignError
 from oleaster.gemm import GemmError
@@ -63,6 +74,7 @@ app.command()(run.run)
 app.command()(simulate.simulate)
 app.command()(designs.designs)
 app.command()(designs.networks)
+app.command()(reproduce.reproduce)
 app.command()(demo.demo)
 
 

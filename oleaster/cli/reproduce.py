@@ -29,6 +29,7 @@ def reproduce(
     from oleaster.plots import check_figure_file
     from oleaster.reproduce.olive import evaluate_olive
     from oleaster.reproduce.page import write_page
+    from oleaster.synthesis import SynthesisError
 
     check_output_folder(output)
     with writing(output):
@@ -38,7 +39,10 @@ def reproduce(
     for name in names:
         if name not in _MODELS:
             raise CommandError(f"--models: {name!r} is not one of {', '.join(_MODELS)}")
-    found = evaluate_olive({name: load_encoder(None, name) for name in names}, say)
+    try:
+        found = evaluate_olive({name: load_encoder(None, name) for name in names}, say)
+    except SynthesisError as error:
+        raise CommandError(str(error)) from error
     written = write_page(found, output)
     if json:
         print_json({**found.to_dict(), "files": [str(path) for path in written]})

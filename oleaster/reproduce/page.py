@@ -256,10 +256,10 @@ Verilog, with the published numbers of units.
 {_table(header, rows, left=1)}
 
 Our decoders weigh less: one is {our_decoder.area / our_pe.area:.2f} of our PE, the published one
-{decoder.area / pe.area:.2f} of its PE. Beside a decoder as small as ours, a PE of the published ratio would have
-{fitting:,.0f} transistors. Ours has {our_pe.flops} flip-flops alone, for two 32-bit sums with overflow flags (one
-drains while the other grows) and for the operands it passes on. What the published PE and decoder
-hold is not published."""
+{decoder.area / pe.area:.2f} of its PE. Beside a decoder as small as ours, a PE of the published
+ratio would have {fitting:,.0f} transistors. Ours has {our_pe.flops} flip-flops alone, for two
+32-bit sums with overflow flags (one drains while the other grows) and for the operands it passes
+on. What the published PE and decoder hold is not published."""
 
 
 def _pairs(evaluation: OliveEvaluation) -> str:

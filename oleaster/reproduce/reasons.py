@@ -45,8 +45,9 @@ def _beyond_the_chip(result: ClaimResult) -> str:
         f"Speed: on one chip, OliVe multiplies {rate:.3g} times as many operands a cycle, and its "
         f"operands have at most {bits:.3g} times fewer bits. Where time is work over rate, nothing "
         f"beyond {bound:.3g} can come out; the published {claim.speed} is "
-        f"{claim.speed / bound:.2f} times that. The rest must lie in what the authors' GPU simulation had besides "
-        "multiplications and bytes (instructions, kernels, occupancy), which is not published."
+        f"{claim.speed / bound:.2f} times that. The rest must lie in what the authors' GPU "
+        "simulation had besides multiplications and bytes (instructions, kernels, occupancy), "
+        "which is not published."
     )
 
 
