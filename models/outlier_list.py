@@ -153,7 +153,7 @@ class OutlierListTensor:
         if format == "gobo3":
             entries = _numbers(bits[codes_end:start].reshape(-1, 32))
             dictionary = entries.astype(np.uint32).view(np.float32)
-        listed = bits[start : len(bits) - rest].reshape(count, -1)
+        listed = bits[start : len(bits) - rest].reshape(count, index_bits + width)
         raw = _numbers(listed[:, index_bits:]).astype(np.dtype(f"u{width // 8}"))
         return cls(
             format,

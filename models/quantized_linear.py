@@ -313,7 +313,7 @@ def _is_calibrated(name: str) -> bool:
 
 def _searched_once(calibration: Inputs, format: str) -> dict[str, AnyTensor]:
     """Format and scale for every layer; the search is long, so an array shared is searched once."""
-    searched: dict[int, QuantizedTensor] = {}
+    searched: dict[int, AnyTensor] = {}
     for x in calibration.values():
         if id(x) not in searched:
             searched[id(x)] = quantize_any(x, format)

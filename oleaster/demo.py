@@ -7,7 +7,7 @@ import numpy as np
 
 from oleaster.gemm import run_gemm
 from oleaster.models.encoder import Array, Encoder, Linear, float_linear, pool
-from oleaster.models.quantize import quantization_stats
+from oleaster.models.quantize import QuantizedTensor, quantization_stats
 from oleaster.models.quantized_linear import QuantizedLinear, scale_sums
 from oleaster.sim.tiling import Tiling
 
@@ -87,6 +87,8 @@ def run_demo(
     def on_array(name: str, x: Array, weight: Array, bias: Array) -> Array:
         before = sum(tiles[: len(checks)])
         a, w = quantized.quantize_input(name, x), quantized.weights[name]
+        assert isinstance(a, QuantizedTensor)
+        assert isinstance(w, QuantizedTensor)
         run = run_gemm(
             a,
             w,
