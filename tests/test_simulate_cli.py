@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from oleaster import __version__
 from oleaster.cli import main
 from oleaster.config import design_names, load_design
+from oleaster.schema import KINDS
 from oleaster.sim.networks.csv_file import read_csv
 from oleaster.sim.networks.library import NETWORKS, load_network
 from oleaster.sim.performance.simulate import COLUMNS, simulate
@@ -357,3 +359,38 @@ def test_without_matplotlib(capsys, monkeypatch):
 )
 def test_refused_lists(capsys, arguments, sentence):
     assert sentence in refused(capsys, *arguments)
+
+
+PAGE = (Path(__file__).parents[1] / "docs" / "performance.md").read_text()
+
+
+@pytest.mark.parametrize(("command", "shown"), re.findall(r"```console\n\$ (.*)\n([^`]*)```", PAGE))
+def test_what_the_page_shows(capsys, command, shown):
+    """Where figures are meant to change, paste what the command prints now."""
+    lines = run(capsys, *command.split()[1:]).splitlines()
+    assert [line.rstrip() for line in lines] == shown.splitlines()
+
+
+def test_what_the_page_runs():
+    pytest.importorskip("matplotlib")
+    code = "\n".join(re.findall(r"```python\n([^`]*)```", PAGE))
+    names: dict[str, object] = {}
+    exec(code, names)
+    assert names["columns"].keys() == set(COLUMNS)
+    assert Path("bert.svg").stat().st_size > 10_000
+
+
+def test_the_design_on_the_page():
+    (design,) = [x for x in re.findall(r"```toml\n([^`]*)```", PAGE) if "[simulation]" in x]
+    Path("page.toml").write_text(design)
+    loaded = load_design("page.toml")
+    assert loaded.precisions[0].weights.stored_bits == 4
+    assert simulate(read_csv("net.csv"), loaded).total.cycles > 0
+
+
+def test_the_page_lists_every_column_and_key():
+    missing = {name for name in COLUMNS if f"`{name}`" not in PAGE}
+    for schema in KINDS.values():
+        keys = set(schema.model_fields) - {"config"}
+        missing |= {key for key in keys if f"`{key}`" not in PAGE}
+    assert not missing

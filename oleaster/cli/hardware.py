@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 # Amaranth takes longer to import than most verbs take to run, so verbs import it themselves.
 
-Source = Annotated[str, typer.Argument(metavar="UNIT|CONFIG.toml", help="See `oleaster units`.")]
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="UNIT|DESIGN|CONFIG.toml", help="See `oleaster units` and `oleaster designs`."
+    ),
+]
 Rows = Annotated[int | None, typer.Option(help="The same as --set rows=N.")]
 Cols = Annotated[int | None, typer.Option(help="The same as --set cols=N.")]
 Settings = Annotated[
