@@ -202,8 +202,9 @@ def array_of(
 ) -> tuple[ArrayDesign, Operand, Operand, Blocking]:
     """What `real_timing` takes (design, weights, activations, blocking) to be this accelerator.
 
-    Its buffers, its walk through the tiles, its beats as bursts. share: beats a cycle, for reads
-    and writes together, which have a channel each on the accelerator's bus.
+    Its buffers (of two lanes that an element takes, one holds the operand), its walk through the
+    tiles, its beats as bursts. share: beats a cycle, for reads and writes together, which have a
+    channel each on the accelerator's bus.
     """
     d, plan = descriptor, Plan(descriptor, config)
     weights, activations = (
@@ -221,8 +222,8 @@ def array_of(
         rows=config.rows,
         cols=config.cols,
         pe_bits=4,
-        weight_buffer_bytes=config.cols * lane_bytes,
-        activation_buffer_bytes=config.rows * lane_bytes,
+        weight_buffer_bytes=config.tile_cols(d.b_format) * lane_bytes,
+        activation_buffer_bytes=config.tile_rows(d.a_format) * lane_bytes,
         output_buffer_bytes=OUTPUT_SLOTS * config.rows * config.cols * 4,
         dram_bytes_per_cycle=share * config.beat_bytes,
         dram_latency_cycles=latency,

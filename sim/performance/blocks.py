@@ -91,8 +91,10 @@ class Side:
         """Bytes of a row in the buffer when its first bursts with so many elements are there."""
         return min(self.row_bytes, self.moved(elements))
 
-    def fits(self, rows: int, elements: int) -> bool:
-        return rows * self.held(elements) <= self.buffer_bytes // 2
+    def turns(self, nbytes: Any) -> tuple[Any, Any]:
+        """To stream pieces of so many bytes: (how many both halves hold, loads for each)."""
+        half = self.buffer_bytes // 2
+        return 2 * np.maximum(half // nbytes, 1), -(-nbytes // half)
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,8 @@ class Schedules(NamedTuple):
     tile takes `tile` cycles, of which `first_end` are left when its last chunk comes; `tile_load`
     is then missing for this tile, `more_load` for the others, `next_load` for the next step. The
     last step loads nothing; it too has `first_end` cycles of its first tile left when the last
-    chunk of that has come. In between are all others, the *rest*.
+    chunk of that has come. In between are all others, the *rest*, for which the streamed operand's
+    buffer is filled again `refills` times, and holds `slots` such pieces.
 
     fill_drain: cycles. tail_store: of the last tile, whose `tail_rows` rows leave the array one in
     `tail_interval` cycles. activation_loads, weight_loads: how often DRAM reads all of them;
@@ -144,6 +147,8 @@ class Schedules(NamedTuple):
     more_load: Numbers
     next_load: Numbers
     rest_load: Numbers
+    refills: Numbers
+    slots: Numbers | int
     more_store: Numbers | float
     rest_store: Numbers | float
     last_store: Numbers | float
@@ -188,7 +193,7 @@ def output_stationary(gemm: Gemm, blocking: Blocking | None) -> Iterator[Schedul
         tiles = _block_sizes(kept.tiles)
         rows = np.minimum(tiles * kept.tile, kept.rows)
         fits = rows * kept.row_bytes <= kept.buffer_bytes // 2
-        if not streamed.fits(streamed.height, streamed.k):
+        if streamed.height * streamed.row_bytes > streamed.buffer_bytes // 2:
             fits &= tiles == 1  # each tile streamed is used once, and may come in chunks
         if fits.any():
             yield _stream(gemm, kept, streamed, tiles[fits], chunk, False)
@@ -224,6 +229,10 @@ def _stream(
     one = kept.height * of_kept + streamed.height * of_streamed
     more = np.minimum(tiles * kept.tile, kept.rows) * of_kept - kept.height * of_kept
     next_load = (loads - one - more) / np.maximum(steps - 1, 1)
+    slots, refills = streamed.turns(streamed.height * streamed.row_bytes)
+    if keeps_nothing:
+        fewer, more_refills = kept.turns(kept.height * kept.row_bytes)
+        slots, refills = np.minimum(slots, fewer), np.maximum(refills, more_refills)
     store = gemm.store_bytes / tiling.tiles
     rest = np.where(several, tiling.tiles - tiles - final, 0)
     loads_of = {kept.name: kept_loads, streamed.name: blocks}
@@ -239,6 +248,8 @@ def _stream(
         more_load=more,
         next_load=np.where(several, next_load, 0),
         rest_load=np.where(several, next_load * (steps - 2), 0),
+        refills=refills * np.maximum(steps - 2, 0),
+        slots=slots,
         more_store=(tiles - 1) * store,
         rest_store=rest * store,
         last_store=final * store,
@@ -302,6 +313,13 @@ def _passes(gemm: Gemm, tiling: WeightTiling, rounds: "_Rounds", keeps: str) -> 
     first = tile_of_b + a.moved(a.k) / tiles_k
     tile = tile_of_b + rounds.rows * a.moved(a.k) / tiles_k
     next_load = np.where(several, (loads - head) / np.maximum(steps - 1, 1), 0)
+    # A slice of A serves all passes of a group; each pass has a tile of weights.
+    depth = min(a.k, tiling.tile_k)
+    slots, refills = a.turns(rounds.rows * a.held(depth))
+    if keeps != "weights":
+        of_b, refills = b.turns(b.height * b.held(depth))
+        slots = of_b if keeps == "activations" else np.minimum(slots, of_b)
+        refills = refills * rounds.group
     tail = gemm.store_bytes / (rounds.blocks * b.tiles)
     more_store = np.where(several, 0, gemm.store_bytes - tail)
     rest_store = np.where(several, (steps - 2) * gemm.store_bytes / steps, 0)
@@ -318,6 +336,8 @@ def _passes(gemm: Gemm, tiling: WeightTiling, rounds: "_Rounds", keeps: str) -> 
         more_load=head - tile,
         next_load=next_load,
         rest_load=next_load * np.maximum(steps - 2, 0),
+        refills=refills * tiles_k * np.maximum(steps - 2, 0),
+        slots=slots,
         more_store=more_store,
         rest_store=rest_store,
         last_store=np.where(several, gemm.store_bytes - tail - rest_store, 0),

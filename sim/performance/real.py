@@ -84,18 +84,20 @@ def _gemm(
 def _busy(design: ArrayDesign, s: Schedules, stores: bool) -> Any:
     """Cycles from the array's first operand to its last, without fill and drain."""
     rate, with_stores = design.dram_bytes_per_cycle, float(stores)
-    # The first tile is late, or the last one's operands, or the next step's.
-    others = (s.more_load + with_stores * s.more_store) / rate
-    late = np.maximum(
-        s.first_end + s.head_compute - s.tile,
-        others + np.maximum(s.first_end, s.next_load / rate),
-    )
-    head = np.maximum(s.head_compute, s.tile_load / rate + late)
-    # A last step begins with its first chunk, and cannot end before its last one.
+    # The port is done with the head's operands, and with the next step's.
+    loaded = (s.tile_load + s.more_load + with_stores * s.more_store) / rate
+    next_loaded = loaded + s.next_load / rate
+    first_late = s.tile_load / rate + s.first_end + s.head_compute - s.tile
+    head = np.maximum(np.maximum(s.head_compute, first_late), loaded + s.first_end)
+    # A step begins with its first tile's first chunk, and cannot end before the last one.
     early = np.maximum(np.minimum(s.tile, s.last_compute) - s.first_end, 0)
-    rest = (s.rest_load + with_stores * s.rest_store) / rate
+    computed = np.maximum(head, next_loaded - early) + s.rest_compute + s.last_compute
+    port = (s.rest_load + with_stores * s.rest_store) / rate
+    # A slot is asked for again when the array has left it: latency, load and use take turns there.
+    in_turn = (s.rest_compute + port + design.dram_latency_cycles * s.refills) / s.slots
     last = np.maximum(s.last_compute - early, with_stores * s.last_store / rate)
-    return head + np.maximum(s.rest_compute + early, rest) + last
+    moved = np.maximum(head, next_loaded) + np.maximum(port, in_turn) + last
+    return np.maximum(computed, moved)
 
 
 def _tail(design: ArrayDesign, s: Schedules) -> Any:
