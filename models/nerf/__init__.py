@@ -1,0 +1,1 @@
+"""Radiance fields in TensoRF's vector-matrix form: inference, rendering, sparse encoding."""
