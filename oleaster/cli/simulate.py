@@ -239,7 +239,7 @@ def _csv(simulations: list[Simulation]) -> str:
     return text.getvalue()
 
 
-_FIGURES = (">Mcycles", ">busy PEs %", ">DRAM MB", ">energy uJ", ">time ms")
+_FIGURES = (">Mcycles", ">busy %", ">DRAM MB", ">energy uJ", ">time ms")
 
 
 def _figures(row: LayerResult, times: int = 1) -> tuple[str, ...]:
@@ -248,31 +248,42 @@ def _figures(row: LayerResult, times: int = 1) -> tuple[str, ...]:
         row.dram_activation_read_bytes + row.dram_weight_read_bytes + row.dram_output_write_bytes
     )
     return (
-        f"{row.cycles * times / 1e6:,.3f}",
+        _number(row.cycles * times / 1e6),
         f"{row.utilization_pct:.1f}",
-        f"{moved * times / 1e6:,.2f}",
-        f"{row.energy_pj * times / 1e6:,.1f}",
-        f"{row.time_us * times / 1e3:,.3f}",
+        _number(moved * times / 1e6),
+        _number(row.energy_pj * times / 1e6),
+        _number(row.time_us * times / 1e3),
     )
+
+
+def _formats(row: LayerResult) -> str:
+    return f"{row.weight_format} x {row.activation_format}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.3f}" if value < 1e4 else f"{value:,.0f}"
 
 
 def _show(simulation: Simulation) -> None:
     total, design = simulation.total, simulation.design
+    formats = dict.fromkeys(_formats(row) for row in simulation.rows)
+    mixed = len(formats) > 1
     lines = [
         (
             *(group.name, group.layers, group.row.count * group.layers),
             *(group.row.m, group.row.k, group.row.n),
-            *(group.row.weight_format, group.row.activation_format),
+            *([_formats(group.row)] if mixed else []),
             f"{100 * group.total('cycles') / total.cycles:.1f}",
             *_figures(group.row, group.layers),
         )
         for group in group_layers(simulation.rows)
     ]
-    blank = [""] * 5
+    blank = [""] * (4 if mixed else 3)
     lines.append(("total", len(simulation.rows), total.count, *blank, "100.0", *_figures(total)))
     print_table(
         (
-            *("layer", ">layers", ">GEMMs", ">M", ">K", ">N", "weights", "activations"),
+            *("layer", ">layers", ">GEMMs", ">M", ">K", ">N"),
+            *(["weights x activations"] if mixed else []),
             *(">cycles %", *_FIGURES),
         ),
         lines,
@@ -284,12 +295,13 @@ def _show(simulation: Simulation) -> None:
         {
             "network": _described(simulation.network),
             "design": f"{design.name}, {design.title}",
+            "operands": f"weights x activations {', '.join(formats)}",
             "memory": f"{simulation.memory}{one_model}",
             "cycles": f"{total.cycles:,}: {_shares(total, _CYCLES, total.cycles)}",
-            "energy": f"{total.energy_pj / 1e6:,.1f} uJ: "
+            "energy": f"{_number(total.energy_pj / 1e6)} uJ: "
             + _shares(total, _ENERGY, total.energy_pj),
             "constants": f"{simulation.energy_table.name}, {simulation.energy_table.title}",
-            "time": f"{total.time_us / 1e3:,.3f} ms at {design.clock_mhz:g} MHz, "
+            "time": f"{_number(total.time_us / 1e3)} ms at {design.clock_mhz:g} MHz, "
             f"{rate:.3g} tera-operations a second",
         }
     )
