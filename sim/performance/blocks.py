@@ -280,8 +280,8 @@ def weight_stationary(gemm: Gemm) -> Iterator[Schedules]:
     fits = (every.partial_bytes <= half) & (every.rows * a.held(depth) <= a.buffer_bytes // 2)
     if not fits.any():
         raise DesignFault(
-            f"{design.name}: partial sums of {every.rows[0]} rows need "
-            f"{every.partial_bytes[0]:,} bytes; half of the buffer for outputs has {half:,}"
+            f"{design.name}: partial sums of {every.rows[-1]} rows need "
+            f"{every.partial_bytes[-1]:,} bytes; half of the buffer for outputs has {half:,}"
         )
     rounds = every.select(fits)
     yield _passes(gemm, tilings[0], rounds, "nothing")
@@ -293,9 +293,9 @@ def weight_stationary(gemm: Gemm) -> Iterator[Schedules]:
 
 
 def _row_blocks(rows: int) -> list[int]:
-    """Rows in a block when there are 1, 2, 3, 4, 6, 8, 12, ... of them."""
+    """Rows in a block when there are 1, 2, 3, 4, 6, 8, 12, ... of them: largest first."""
     counts = {factor << i for i in range(rows.bit_length()) for factor in (1, 3)}
-    return sorted({-(-rows // count) for count in counts | {rows}})
+    return sorted({-(-rows // count) for count in counts | {rows}}, reverse=True)
 
 
 def _passes(gemm: Gemm, tiling: WeightTiling, rounds: "_Rounds", keeps: str) -> Schedules:

@@ -81,8 +81,8 @@ def _gemm(
     return Gemm(design, *sides, is_fusing)
 
 
-def _busy(design: ArrayDesign, s: Schedules, stores: bool) -> Any:
-    """Cycles from the array's first operand to its last, without fill and drain."""
+def _cycles(design: ArrayDesign, s: Schedules, stores: bool) -> Any:
+    """From the array's first operand to the last output's, or without `stores` the last sum's."""
     rate, with_stores = design.dram_bytes_per_cycle, float(stores)
     # The port is done with the head's operands, and with the next step's.
     loaded = (s.tile_load + s.more_load + with_stores * s.more_store) / rate
@@ -95,24 +95,20 @@ def _busy(design: ArrayDesign, s: Schedules, stores: bool) -> Any:
     port = (s.rest_load + with_stores * s.rest_store) / rate
     # A slot is asked for again when the array has left it: latency, load and use take turns there.
     in_turn = (s.rest_compute + port + design.dram_latency_cycles * s.refills) / s.slots
-    last = np.maximum(s.last_compute - early, with_stores * s.last_store / rate)
-    moved = np.maximum(head, next_loaded) + np.maximum(port, in_turn) + last
-    return np.maximum(computed, moved)
-
-
-def _tail(design: ArrayDesign, s: Schedules) -> Any:
-    """Cycles from the last row of sums until it is written; rows before go as they come."""
-    rate = design.dram_bytes_per_cycle
+    moved = np.maximum(head, next_loaded) + np.maximum(port, in_turn)
+    sums = np.maximum(computed, moved + s.last_compute - early) + s.fill_drain
+    if not stores:
+        return sums
+    # Rows of the last tile are stored as they leave.
     row = s.tail_store / s.tail_rows / rate
-    return np.maximum(row, row * s.tail_rows - (s.tail_rows - 1) * s.tail_interval)
+    late = np.maximum(row, row * s.tail_rows - (s.tail_rows - 1) * s.tail_interval)
+    return np.maximum(sums + late, moved + (s.last_store + s.tail_store) / rate)
 
 
 def _best(gemm: Gemm, schedules: Schedules) -> tuple[int, int, Schedules]:
-    """(cycles but for those that all candidates share, bytes read, the schedule) of the best."""
-    design, s = gemm.design, schedules
-    first = np.ceil(s.first / design.dram_bytes_per_cycle)
-    stalls = np.ceil(_busy(design, s, True) - s.compute + _tail(design, s))
-    cycles = first + s.compute + s.fill_drain + stalls
+    """(cycles but for the latencies, bytes read, the schedule) of the best."""
+    s, rate = schedules, gemm.design.dram_bytes_per_cycle
+    cycles = np.ceil(s.first / rate) + np.ceil(_cycles(gemm.design, s, True))
     traffic = s.activation_loads * gemm.a.rows * gemm.a.moved(
         gemm.a.k
     ) + s.weight_loads * gemm.b.rows * gemm.b.moved(gemm.b.k)
@@ -123,9 +119,8 @@ def _best(gemm: Gemm, schedules: Schedules) -> tuple[int, int, Schedules]:
 def _timing(gemm: Gemm, s: Schedules) -> Timing:
     design, a, b = gemm.design, gemm.a, gemm.b
     latency = design.dram_latency_cycles
-    compute = int(s.compute)
-    load_stalls = math.ceil(_busy(design, s, False) - compute)
-    stalls = math.ceil(_busy(design, s, True) - compute + _tail(design, s))
+    compute, fill_drain = int(s.compute), int(s.fill_drain)
+    sums, stored = (math.ceil(_cycles(design, s, stores)) for stores in (False, True))
     k, rows, cols = a.k, a.rows, b.rows
     activation_bits, weight_bits = rows * k * a.bits, cols * k * b.bits
     output_bits = rows * cols * design.output_bits
@@ -137,10 +132,10 @@ def _timing(gemm: Gemm, s: Schedules) -> Timing:
         partial_bits = (tiles_k - 1) * rows * cols * 32
     return Timing(
         compute_cycles=compute,
-        fill_drain_cycles=int(s.fill_drain),
+        fill_drain_cycles=fill_drain,
         stall_first_load_cycles=latency + math.ceil(s.first / design.dram_bytes_per_cycle),
-        stall_load_cycles=load_stalls,
-        stall_store_cycles=latency + stalls - load_stalls,
+        stall_load_cycles=sums - compute - fill_drain,
+        stall_store_cycles=latency + stored - sums,
         overhead_cycles=0,
         dram_activation_read_bits=8.0 * activation_loads * rows * a.moved(k),
         dram_weight_read_bits=8.0 * weight_loads * cols * b.moved(k),
