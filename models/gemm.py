@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ["MAX_ACC_BITS", "GemmSums", "gemm", "gemm_on_lanes", "gemm_weight_stationary"]
 
 MAX_ACC_BITS = 62
 """The widest accumulator: four sums of 62 bits still add up in int64."""
 
-# A float64 sum of integers below this is exact, whatever the order of its terms.
-_EXACT = 1 << 53
+# A sum of integers up to this is exact in float32 and float64, whatever the order of its terms.
+_EXACT_IN_32, _EXACT_IN_64 = 1 << 24, 1 << 53
+_BLOCK = 16  # elements of K
 _FITS = 1 << 62  # a sum below this, and the range that it may leave, fit int64
 
 
@@ -51,19 +55,50 @@ def gemm(a: np.ndarray, b: np.ndarray, acc_bits: int = 32, step: int = 1) -> Gem
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
         raise ValueError(f"a is {a.shape} and b is {b.shape}; they must be (M, K) and (N, K)")
     limit = 1 << (acc_bits - 1)
-    if _peak(a, b) * a.shape[1] >= _FITS:
+    peak = _peak(a, b)
+    if peak * a.shape[1] >= _FITS:
         return _gemm_in_python(a, b, limit, step)
-    sums = _product(a, b)
+    sums = _product(a, b, peak)
     overflow = np.zeros(sums.shape, bool)
-    if _peak(a, b) * a.shape[1] >= limit:
-        suspects = _product(np.abs(a), np.abs(b)) >= limit
-        # The accumulator first wraps where a partial sum first leaves its range.
-        for m, n in np.argwhere(suspects):
-            partial = np.cumsum(a[m].astype(np.int64) * b[n].astype(np.int64))
-            partial = np.append(partial[step - 1 :: step], partial[-1])
-            overflow[m, n] = ((partial < -limit) | (partial >= limit)).any()
-        sums = (sums + limit) % (2 * limit) - limit
+    if peak * a.shape[1] >= limit:
+        suspects = _may_reach(a, b, limit)
+        if suspects.any():
+            rows, columns = np.nonzero(suspects)
+            overflow[rows, columns] = _leaves_range(a, b, rows, columns, limit, step)
+        if overflow.any():
+            sums = ((sums + limit) & (2 * limit - 1)) - limit
     return GemmSums(sums, overflow)
+
+
+def _may_reach(a: np.ndarray, b: np.ndarray, limit: int) -> np.ndarray:
+    """(M, N) bool: whether products, all added up in magnitude, may reach `limit`.
+
+    By Cauchy and Schwarz in blocks along K, short ones, as outliers are rare and large.
+    """
+    starts = np.arange(0, a.shape[1], _BLOCK)
+    norms = [
+        np.sqrt(np.add.reduceat(np.square(x, dtype=np.float32), starts, axis=1)) for x in (a, b)
+    ]
+    rounding = 1 + (a.shape[1] + 16) * 2.0**-23  # of float32, many times over
+    return norms[0] @ norms[1].T >= np.float32(limit / rounding)
+
+
+def _leaves_range(
+    a: np.ndarray, b: np.ndarray, rows: np.ndarray, columns: np.ndarray, limit: int, step: int
+) -> np.ndarray:
+    """Whether a partial sum of a[row] b[column] does, for each pair of the two."""
+    k = a.shape[1]
+    entering = [*range(step - 1, k, step), k - 1]
+    leaves = np.zeros(len(rows), bool)
+    pairs = max(1, (1 << 20) // k)  # 8 MB at once
+    for start in range(0, len(rows), pairs):
+        part = slice(start, start + pairs)
+        # The accumulator first wraps where a partial sum first leaves its range.
+        partial = np.cumsum(
+            a[rows[part]].astype(np.int64) * b[columns[part]].astype(np.int64), axis=1
+        )[:, entering]
+        leaves[part] = ((partial < -limit) | (partial >= limit)).any(axis=1)
+    return leaves
 
 
 def _gemm_in_python(a: np.ndarray, b: np.ndarray, limit: int, step: int) -> GemmSums:
@@ -144,14 +179,21 @@ def gemm_weight_stationary(a: np.ndarray, b: np.ndarray, acc_bits: int = 32) -> 
 
 def _peak(a: np.ndarray, b: np.ndarray) -> int:
     """No product is larger."""
-    return int(np.abs(a).max(initial=0)) * int(np.abs(b).max(initial=0))
+    highest = (max(int(x.max(initial=0)), -int(x.min(initial=0))) for x in (a, b))
+    return math.prod(highest)
 
 
-def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Exact a @ b.T in int64, by the float64 of BLAS over as much of K as that holds exactly."""
-    step = max(1, _EXACT // max(1, _peak(a, b)))
+def _product(a: np.ndarray, b: np.ndarray, peak: int) -> np.ndarray:
+    """Exact a @ b.T in int64, by BLAS over as much of K as its floats hold exactly."""
+    k = a.shape[1]
+    kind = np.float32 if peak * k <= _EXACT_IN_32 else np.float64
+    x: NDArray[Any] = a.astype(kind)
+    y: NDArray[Any] = b.astype(kind)
+    step = _EXACT_IN_64 // max(1, peak)
+    if k <= step:
+        return (x @ y.T).astype(np.int64)
     sums = np.zeros((len(a), len(b)), np.int64)
-    for k in range(0, a.shape[1], step):
-        x, y = a[:, k : k + step].astype(np.float64), b[:, k : k + step].astype(np.float64)
-        sums += (x @ y.T).astype(np.int64)
+    for start in range(0, k, max(1, step)):
+        part = slice(start, start + max(1, step))
+        sums += (x[:, part] @ y[:, part].T).astype(np.int64)
     return sums
