@@ -120,6 +120,24 @@ def test_layers_are_sound(name: str) -> None:
             assert layer.n == shape.out_channels
 
 
+def test_the_table_of_the_documentation() -> None:
+    text = (Path(__file__).parents[1] / "docs/networks.md").read_text(encoding="utf-8")
+    table = [line.strip("| ").split(" | ") for line in text.splitlines() if line[:3] == "| `"]
+    assert [name.strip("`") for name, *_ in table] == list(NETWORKS)
+    for name, _, *figures in table:
+        network = load_network(name.strip("`"))
+        attention = sum(layer.macs for layer in network.layers if layer.kind == "attention")
+        weights = sum(x.k * x.n for x in network.layers if x.kind != "attention")
+        tokens = network.description.rpartition("sequence ")[2]
+        assert figures == [
+            tokens if name.strip("`") in TRANSFORMERS else "",
+            str(sum(layer.count for layer in network.layers)),
+            f"{network.macs / 1e6:.0f}",
+            f"{100 * attention / network.macs:.1f}",
+            f"{weights / 1e6:.1f}",
+        ]
+
+
 @pytest.mark.parametrize("name", TRANSFORMERS)
 def test_without_attention_the_linear_layers_stay(name: str) -> None:
     whole, linear = load_network(name), load_network(name, attention=False)
