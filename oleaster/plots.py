@@ -302,6 +302,7 @@ def _stacked(
         left = [a + b for a, b in zip(left, values, strict=True)]
     axes.set_yticks(range(len(bars)), list(bars), fontsize="small")
     axes.set_ylim(len(bars) - 0.4, -0.6)
+    axes.set_xlim(left=0)
     axes.set_xlabel(label.format(prefix if "J" in label else _WORDS.get(prefix, "")))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize="small")

@@ -146,7 +146,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key}: {_shown(each)}" for key, each in value.items())
     if isinstance(value, tuple):
-        return " x ".join(map(_shown, value))
+        return (", " if isinstance(value[0], str) else " x ").join(map(_shown, value))
     return f"{value:,}" if type(value) in (int, float) else str(value)
 
 

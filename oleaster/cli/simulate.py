@@ -20,7 +20,7 @@ from oleaster.sim.networks.layer import Network
 from oleaster.sim.networks.library import load_network
 from oleaster.sim.networks.onnx_file import read_onnx
 from oleaster.sim.networks.transformer import Phase
-from oleaster.sim.performance.design import GpuDesign
+from oleaster.sim.performance.design import ArrayDesign
 from oleaster.sim.performance.energy import load_energy
 from oleaster.sim.performance.simulate import COLUMNS, LayerResult, Memory, Simulation
 from oleaster.sim.performance.simulate import simulate as simulate_network
@@ -289,7 +289,7 @@ def _show(simulation: Simulation) -> None:
         lines,
     )
     typer.echo()
-    one_model = " (a GPU's model is the same for both)" if isinstance(design, GpuDesign) else ""
+    one_model = "" if isinstance(design, ArrayDesign) else " (this kind has one model for both)"
     rate = 2e-6 * total.macs / total.time_us
     print_facts(
         {
