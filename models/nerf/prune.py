@@ -1,0 +1,249 @@
+"""Zeros for the encoding: cells that no sample reads, small values, and fixed point.
+
+What RT-NeRF prunes, and how, is in no source that we could read: all of this is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oleaster.models.nerf.encoding import Encoded, decode, encode
+from oleaster.models.nerf.field import LINE_AXES, PLANE_AXES, Array, Field, FieldError, Mask
+from oleaster.models.nerf.layout import Codes, layouts, quantize
+from oleaster.models.nerf.tensors import TENSORS, field_tensors, with_tensors
+
+__all__ = [
+    "Pruned",
+    "balance",
+    "decode_field",
+    "drop_unseen",
+    "encode_field",
+    "prune",
+    "seen_cells",
+]
+
+_MARGIN = 1e-3  # of a cell: what rounding may move a sample by on the way to lattice coordinates
+_STEPS = 7  # of bisection: the share of elements pruned is found to 1/128
+_LINE_BITS = 4  # that lines have beyond the planes' values: an error in a line crosses the field
+
+
+@dataclass(frozen=True, eq=False)
+class Pruned:
+    """What `prune` found.
+
+    field: what decoding `encoded` gives, networks rounded to float16. value_bits: of planes.
+    density_share, color_share: of the elements of planes that magnitude pruning was free to take.
+    psnr: in dB, before and after.
+    """
+
+    field: Field
+    encoded: dict[str, Encoded]
+    value_bits: int
+    group: int
+    density_share: float
+    color_share: float
+    psnr_before: float
+    psnr: float
+
+
+def prune(
+    field: Field,
+    psnr: Callable[[Field], float],
+    budget: float = 0.25,
+    *,
+    value_bits: Sequence[int] = (8, 10, 12),
+    group: int = 4,
+) -> Pruned:
+    """Prune and encode a field so that psnr(field), in dB, falls by at most `budget`.
+
+    The smallest of `value_bits` is taken that leaves two thirds of the budget; of it two fifths go
+    to the density, the rest to the colour. There elements of `group` components (or fewer, where
+    it does not divide them) of planes become 0, the smallest root mean square first; each share
+    is the largest that bisection finds. FieldError if even the widest values cost more than the
+    budget.
+    """
+    if not budget > 0:
+        raise FieldError(f"a budget of {budget} dB; it must be above 0")
+    before = psnr(field)
+    start = _half_networks(drop_unseen(balance(field)))
+
+    def after(bits: int, density: float, color: float) -> float:
+        cut = _without_small(start, group, density, color)
+        codes = _quantize_all(cut, bits)
+        return psnr(with_tensors(cut, {name: each.values() for name, each in codes.items()}))
+
+    for bits in sorted(value_bits):
+        quantized = after(bits, 0, 0)
+        if before - quantized <= budget / 3:
+            break
+    left = budget - (before - quantized)
+    if not left >= 0:
+        raise FieldError(
+            f"values of {bits} bits alone cost {before - quantized:.2f} dB, more than the"
+            f" budget of {budget} dB; give wider values or a larger budget"
+        )
+    density = _largest(lambda share: after(bits, share, 0) >= quantized - 0.4 * left)
+    color = _largest(lambda share: after(bits, density, share) >= before - budget)
+    cut, encoded = encode_field(_without_small(start, group, density, color), bits, group)
+    return Pruned(cut, encoded, bits, group, density, color, before, psnr(cut))
+
+
+def encode_field(
+    field: Field, value_bits: int, group: int | None = None
+) -> tuple[Field, dict[str, Encoded]]:
+    """Quantise and encode: the field that decoding gives, and its tensors.
+
+    group: components of an element, where it divides a tensor's; None tries every divisor.
+    """
+    encoded = {}
+    for name, codes in _quantize_all(field, value_bits).items():
+        components = codes.codes.shape[2]
+        groups = None if group is None else [_divisor(components, group)]
+        encoded[name] = encode(codes, layouts(components, groups))
+    return decode_field(field, encoded), encoded
+
+
+def decode_field(field: Field, encoded: Mapping[str, Encoded]) -> Field:
+    """The field with the tensors that decoding gives."""
+    return with_tensors(field, {name: decode(encoded[name]).values() for name in TENSORS})
+
+
+def balance(field: Field) -> Field:
+    """The same function, bit for bit, with components on one scale.
+
+    A component's plane, line and basis column are multiplied by powers of two whose product is 1,
+    so that the line's root mean square and the column's length are about 1. What is small in a
+    plane is then small in the sum, and a tensor's one scale serves all of its components.
+    """
+    tensors = field_tensors(field)
+    basis = field.basis.copy()
+    first = 0
+    for kind in ("density", "color"):
+        for m in range(3):
+            plane, line = f"{kind}_planes[{m}]", f"{kind}_lines[{m}]"
+            shift = _exponent(np.square(tensors[line]).mean(axis=(0, 1)))
+            tensors[line] = np.ldexp(tensors[line], -shift)
+            if kind == "color":
+                columns = slice(first, first + len(shift))
+                first += len(shift)
+                length = _exponent(np.square(basis[:, columns]).sum(axis=0))
+                basis[:, columns] = np.ldexp(basis[:, columns], -length)
+                shift = shift + length
+            tensors[plane] = np.ldexp(tensors[plane], shift)
+    return with_tensors(replace(field, basis=basis), tensors)
+
+
+def seen_cells(field: Field) -> dict[str, NDArray[np.bool_]]:
+    """Tensor's name -> (rows, cells): what the interpolation of samples in non-zero cubes can read.
+
+    All of them without a mask.
+    """
+    if field.mask is None:
+        tensors = field_tensors(field)
+        return {name: np.ones(tensor.shape[:2], bool) for name, tensor in tensors.items()}
+    cubes = field.mask.cubes
+    reads = [_reads(field, field.mask, axis) for axis in range(3)]
+    found = {}
+    for kind in ("density", "color"):
+        for m, ((u, v), w) in enumerate(zip(PLANE_AXES, LINE_AXES, strict=True)):
+            # The mask's axes are z, y, x, so a shadow on a plane is already (v, u).
+            shadow = cubes.any(axis=2 - w)
+            found[f"{kind}_planes[{m}]"] = reads[v].T @ shadow @ reads[u]
+            span = cubes.any(axis=(2 - u, 2 - v))
+            found[f"{kind}_lines[{m}]"] = span[None] @ reads[w]
+    return found
+
+
+def drop_unseen(field: Field) -> Field:
+    """Zeros in all cells that no sample in a non-zero cube reads: no image changes."""
+    seen = seen_cells(field)
+    tensors = field_tensors(field)
+    kept = {name: np.where(seen[name][:, :, None], tensors[name], 0) for name in TENSORS}
+    return with_tensors(field, kept)
+
+
+def _reads(field: Field, mask: Mask, axis: int) -> NDArray[np.bool_]:
+    """(cubes along the axis, the field's cells along it): which a sample in the cube can read."""
+    size, count = field.size[axis], mask.size[axis] - 1
+    low, high = mask.box[:, axis].astype(np.float64)
+    faces = low + (high - low) * np.arange(count + 1) / count
+    low, high = field.box[:, axis].astype(np.float64)
+    at = (faces - low) * (size - 1) / (high - low)
+    first = np.clip(np.floor(at[:-1] - _MARGIN), 0, size - 2)
+    last = np.clip(np.floor(at[1:] + _MARGIN), 0, size - 2) + 1
+    cells = np.arange(size)
+    outside = (at[1:] < -_MARGIN) | (at[:-1] > size - 1 + _MARGIN)
+    return (cells >= first[:, None]) & (cells <= last[:, None]) & ~outside[:, None]
+
+
+def _exponent(squares: NDArray[np.floating[Any]]) -> NDArray[np.int32]:
+    """The power of two nearest to the root; 0 for 0."""
+    nearest = np.rint(np.log2(np.sqrt(squares, where=squares > 0, out=np.ones_like(squares))))
+    # Far from overflow, so that scaling is exact.
+    return np.clip(nearest, -40, 40).astype(np.int32)
+
+
+def _half_networks(field: Field) -> Field:
+    """Basis, weights and biases rounded to float16, which is how a scene stores them."""
+
+    def half(array: Array) -> Array:
+        return array.astype(np.float16).astype(np.float32)
+
+    a, b, c = field.weights
+    d, e, f = field.biases
+    return replace(
+        field,
+        basis=half(field.basis),
+        weights=(half(a), half(b), half(c)),
+        biases=(half(d), half(e), half(f)),
+    )
+
+
+def _quantize_all(field: Field, value_bits: int) -> dict[str, Codes]:
+    found = {}
+    for name, tensor in field_tensors(field).items():
+        bits = value_bits if "planes" in name else min(16, value_bits + _LINE_BITS)
+        found[name] = quantize(tensor, bits)
+    return found
+
+
+def _without_small(field: Field, group: int, density: float, color: float) -> Field:
+    """Zeros in the given shares of planes' elements that are not 0, the smallest first."""
+    tensors = field_tensors(field)
+    for kind, share in (("density", density), ("color", color)):
+        names = [f"{kind}_planes[{m}]" for m in range(3)]
+        powers = [_powers(tensors[name], group) for name in names]
+        there = np.concatenate([power[power > 0] for power in powers])
+        if share == 0 or not there.size:
+            continue
+        border = np.quantile(there, share)
+        for name, power in zip(names, powers, strict=True):
+            kept = np.repeat(power > border, tensors[name].shape[2] // power.shape[2], axis=2)
+            tensors[name] = np.where(kept, tensors[name], 0)
+    return with_tensors(field, tensors)
+
+
+def _powers(tensor: Array, group: int) -> Array:
+    """(rows, cells, groups): mean squares of elements."""
+    rows, cells, components = tensor.shape
+    width = _divisor(components, group)
+    return np.square(tensor).reshape(rows, cells, components // width, width).mean(axis=3)
+
+
+def _divisor(components: int, group: int) -> int:
+    """The largest divisor of the components that is at most `group`."""
+    return max(g for g in range(1, group + 1) if components % g == 0)
+
+
+def _largest(holds: Callable[[float], bool]) -> float:
+    """The largest share, to 2^-_STEPS, for which it holds; 0 is taken to."""
+    low, high = 0.0, 1.0
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low
