@@ -10,7 +10,7 @@ fields and the rule of choice are our reading.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oleaster.models.nerf.bits import Bits, field_at, get_fields, pack, put_fields, unpack
-from oleaster.models.nerf.field import FieldError
+from oleaster.models.nerf.field import Array, FieldError
 from oleaster.models.nerf.layout import (
     BASE_AT,
     BASE_BITS,
@@ -41,7 +41,15 @@ from oleaster.models.nerf.layout import (
     whole_bytes,
 )
 
-__all__ = ["Encoded", "coordinates", "decode", "encode", "stored_elements", "values_at"]
+__all__ = [
+    "Encoded",
+    "coordinates",
+    "decode",
+    "decode_all",
+    "encode",
+    "stored_elements",
+    "values_at",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,6 +187,11 @@ def decode(encoded: Encoded) -> Codes:
     whole = elements.reshape(shape[0], encoded.chunks, encoded.groups, -1, group).swapaxes(2, 3)
     padded = whole.reshape(shape[0], -1, shape[2])
     return Codes(np.ascontiguousarray(padded[:, : shape[1]]), width, encoded.scale)
+
+
+def decode_all(encoded: Mapping[str, Encoded]) -> dict[str, Array]:
+    """Values of several tensors, by name."""
+    return {name: decode(each).values() for name, each in encoded.items()}
 
 
 def stored_elements(encoded: Encoded, bits: Bits) -> NDArray[np.bool_]:

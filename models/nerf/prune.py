@@ -5,14 +5,14 @@ What RT-NeRF prunes, and how, is in no source that we could read: all of this is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from oleaster.models.nerf.encoding import Encoded, decode, encode
+from oleaster.models.nerf.encoding import Encoded, decode_all, encode
 from oleaster.models.nerf.field import LINE_AXES, PLANE_AXES, Array, Field, FieldError, Mask
 from oleaster.models.nerf.layout import Codes, layouts, quantize
 from oleaster.models.nerf.tensors import TENSORS, field_tensors, with_tensors
@@ -20,7 +20,6 @@ from oleaster.models.nerf.tensors import TENSORS, field_tensors, with_tensors
 __all__ = [
     "Pruned",
     "balance",
-    "decode_field",
     "drop_unseen",
     "encode_field",
     "prune",
@@ -105,12 +104,7 @@ def encode_field(
         components = codes.codes.shape[2]
         groups = None if group is None else [_divisor(components, group)]
         encoded[name] = encode(codes, layouts(components, groups))
-    return decode_field(field, encoded), encoded
-
-
-def decode_field(field: Field, encoded: Mapping[str, Encoded]) -> Field:
-    """The field with the tensors that decoding gives."""
-    return with_tensors(field, {name: decode(encoded[name]).values() for name in TENSORS})
+    return with_tensors(field, decode_all(encoded)), encoded
 
 
 def balance(field: Field) -> Field:

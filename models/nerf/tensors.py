@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from oleaster.models.nerf.field import Array, Field
 
-__all__ = ["TENSORS", "field_tensors", "with_tensors"]
+__all__ = ["TENSORS", "field_tensors", "tensor_parts", "with_tensors"]
 
 _KINDS = ("density_planes", "density_lines", "color_planes", "color_lines")
 TENSORS = tuple(f"{kind}[{m}]" for kind in _KINDS for m in range(3))
@@ -28,12 +29,17 @@ def field_tensors(field: Field) -> dict[str, Array]:
     return found
 
 
-def with_tensors(field: Field, tensors: Mapping[str, Array]) -> Field:
-    """The field with all twelve replaced."""
-    parts: dict[str, tuple[Array, ...]] = {}
+def tensor_parts(tensors: Mapping[str, Array]) -> dict[str, Any]:
+    """All twelve as a `Field` takes them: density_planes and so on, components first."""
+    parts = {}
     for kind in _KINDS:
         back = [tensors[f"{kind}[{m}]"].transpose(2, 0, 1) for m in range(3)]
         if kind.endswith("lines"):
             back = [tensor[:, 0] for tensor in back]
         parts[kind] = tuple(np.ascontiguousarray(tensor) for tensor in back)
-    return replace(field, **parts)  # type: ignore[arg-type]
+    return parts
+
+
+def with_tensors(field: Field, tensors: Mapping[str, Array]) -> Field:
+    """The field with all twelve replaced."""
+    return replace(field, **tensor_parts(tensors))
