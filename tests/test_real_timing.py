@@ -122,9 +122,14 @@ def test_an_infinitely_fast_memory_leaves_the_closed_form(design, shape):
         activation_buffer_bytes=HUGE,
         output_buffer_bytes=HUGE,
     )
+    m, k, n = shape
     timing = timed(design, shape)
     assert timing.cycles == timing.compute_cycles + timing.fill_drain_cycles
-    assert timing.cycles == closed_form(design, shape)
+    # Rows of A in two blocks may wait less for partial sums than all at once.
+    assert timing.cycles <= closed_form(design, shape)
+    if design.dataflow == "ws":
+        shape = m + design.rows + design.cols, k, n
+    assert timed(design, shape).cycles == closed_form(design, shape)
 
 
 @settings(max_examples=100, deadline=None)

@@ -7,6 +7,7 @@ longer one, on every channel, each further period takes as long; else more strip
 """
 
 import math
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -52,7 +53,21 @@ def accelerator_gemm(
     for size in (m * strides[0], n * strides[1], m * strides[2]):
         places.append(free)
         free += -(-size // BOUNDARY) * BOUNDARY
-    return Descriptor(*places, m, k, n, *strides, a_format, b_format, c_format, free)
+    return Descriptor(
+        a_address=places[0],
+        b_address=places[1],
+        c_address=places[2],
+        m=m,
+        k=k,
+        n=n,
+        a_stride=strides[0],
+        b_stride=strides[1],
+        c_stride=strides[2],
+        a_format=a_format,
+        b_format=b_format,
+        c_format=c_format,
+        channels_address=free,
+    )
 
 
 def _stride(size: int, least: int) -> int:
@@ -73,8 +88,8 @@ def exact_timing(
     gaps = _gap_period(memory)
 
     def run(count: int) -> ListTiming:
-        fewer = {**vars(d), "m": d.m - (strips - count) * height}
-        return list_timing([Descriptor(**fewer)], config, memory)
+        fewer = replace(d, m=d.m - (strips - count) * height)
+        return list_timing([fewer], config, memory)
 
     few = max(4, -(-_SETTLED_TILES // across))
     while True:
@@ -157,10 +172,8 @@ def accelerator_timing(
     counted = exact_timing(d, config, memory)
 
     # The first tile's first chunk alone: all that its array waits for is its first load.
-    first = Descriptor(
-        **{**vars(d), "m": min(m, tile_rows), "n": min(n, tile_cols)}
-        | {"k": min(k, 2 * plan.chunk_words)}
-    )
+    chunk_k = min(k, 2 * plan.chunk_words)
+    first = replace(d, m=min(m, tile_rows), n=min(n, tile_cols), k=chunk_k)
     first_load = list_timing([first], config, memory).wait_data
     asked = memory.channels["ar"].nth(1) + memory.latency
     overhead = memory.channels["r"].nth(asked, DESCRIPTOR_BYTES // config.beat_bytes) + 2

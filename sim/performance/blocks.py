@@ -11,6 +11,7 @@ the buffers, and no candidate's time depends on a buffer's size: more buffer is 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -27,7 +28,7 @@ __all__ = ["Blocking", "Gemm", "Schedules", "Side", "output_stationary", "weight
 _PARTIAL_BYTES = 4
 """Of a sum that waits in the output buffer of the weight-stationary array: 32 bits."""
 
-Numbers = NDArray[Any]
+Numbers = NDArray[Any] | float
 _Whole = NDArray[np.int64]
 
 
@@ -136,37 +137,37 @@ class Schedules(NamedTuple):
     activation_uses, weight_uses: how often they pass the array's border.
     """
 
-    tile: Numbers | int
-    head_compute: Numbers | int
-    rest_compute: Numbers | int
-    last_compute: Numbers | int
-    fill_drain: Numbers | int
-    first: Numbers | float
-    tile_load: Numbers | float
-    first_end: Numbers | float
+    tile: Numbers
+    head_compute: Numbers
+    rest_compute: Numbers
+    last_compute: Numbers
+    fill_drain: Numbers
+    first: Numbers
+    tile_load: Numbers
+    first_end: Numbers
     more_load: Numbers
     next_load: Numbers
     rest_load: Numbers
     refills: Numbers
-    slots: Numbers | int
-    more_store: Numbers | float
-    rest_store: Numbers | float
-    last_store: Numbers | float
-    tail_store: Numbers | float
-    tail_rows: Numbers | int
+    slots: Numbers
+    more_store: Numbers
+    rest_store: Numbers
+    last_store: Numbers
+    tail_store: Numbers
+    tail_rows: Numbers
     tail_interval: int
     activation_loads: Numbers
     weight_loads: Numbers
-    activation_uses: Numbers | int
-    weight_uses: Numbers | int
+    activation_uses: Numbers
+    weight_uses: Numbers
 
     @property
-    def compute(self) -> Numbers | int:
+    def compute(self) -> Numbers:
         return self.head_compute + self.rest_compute + self.last_compute
 
     def pick(self, index: int) -> "Schedules":
         """One of them, numbers only."""
-        return Schedules(*(c if np.ndim(c) == 0 else c[index] for c in self))  # type: ignore[index]
+        return Schedules._make(c[index] if isinstance(c, np.ndarray) else c for c in self)
 
 
 def output_stationary(gemm: Gemm, blocking: Blocking | None) -> Iterator[Schedules]:
@@ -189,6 +190,7 @@ def output_stationary(gemm: Gemm, blocking: Blocking | None) -> Iterator[Schedul
     chunk = gemm.chunk_k
     for side in (a, b):
         side.require(design.name, side.height, chunk)
+    keeps_nothing = True
     for kept, streamed in ((a, b), (b, a)):
         tiles = _block_sizes(kept.tiles)
         rows = np.minimum(tiles * kept.tile, kept.rows)
@@ -196,8 +198,10 @@ def output_stationary(gemm: Gemm, blocking: Blocking | None) -> Iterator[Schedul
         if streamed.height * streamed.row_bytes > streamed.buffer_bytes // 2:
             fits &= tiles == 1  # each tile streamed is used once, and may come in chunks
         if fits.any():
+            keeps_nothing = False
             yield _stream(gemm, kept, streamed, tiles[fits], chunk, False)
-    yield _stream(gemm, a, b, np.ones(1, np.int64), chunk, True)
+    if keeps_nothing:  # else it is never better
+        yield _stream(gemm, a, b, np.ones(1, np.int64), chunk, True)
 
 
 def _block_sizes(count: int) -> _Whole:
@@ -372,6 +376,7 @@ class _Rounds(NamedTuple):
         return _Rounds(*(column[mask] for column in self))
 
 
+@lru_cache(1 << 14)
 def _rounds(block: WeightTiling, rows: int) -> tuple[int, ...]:
     """Blocks follow each other without a gap: only the last one's end counts."""
     blocks = -(-rows // block.m)

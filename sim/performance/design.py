@@ -139,6 +139,19 @@ class AcceleratorDesign(_Common):
     dram_latency_cycles: int = 100
     dram_share: float = 1.0
     decoders: bool = True
+    pe_bits = 4
+
+    @property
+    def rows(self) -> int:
+        return self.config.rows
+
+    @property
+    def cols(self) -> int:
+        return self.config.cols
+
+    def lanes(self, operand: Operand) -> int:
+        """Neighbouring lanes that an element of the operand takes."""
+        return -(-operand.compute_bits // self.pe_bits)
 
 
 Design = ArrayDesign | GpuDesign | AcceleratorDesign

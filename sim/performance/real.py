@@ -8,7 +8,7 @@ one with the least cycles, then the least DRAM traffic, is taken. No loop runs o
 
 import math
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -54,31 +54,33 @@ def real_timing(
     else:
         candidates = list(weight_stationary(gemm))
     best = min((_best(gemm, schedules) for schedules in candidates), key=lambda found: found[:2])
-    return _timing(gemm, best[2])
+    return _timing(gemm, best[2].pick(best[3]))
 
 
 def _gemm(
     design: ArrayDesign, m: int, k: int, n: int, weights: Operand, activations: Operand
 ) -> Gemm:
-    sides = []
-    for name, rows, operand, buffer, lanes_there, line in (
-        ("activations", m, activations, design.activation_buffer_bytes, design.rows, "rows"),
-        ("weights", n, weights, design.weight_buffer_bytes, design.cols, "columns"),
-    ):
+    def side(
+        name: Literal["activations", "weights"], rows: int, operand: Operand, buffer: int, pes: int
+    ) -> Side:
         lanes = design.lanes(operand)
-        if lanes > lanes_there:
+        if lanes > pes:
+            line = "rows" if name == "activations" else "columns"
             raise DesignFault(
                 f"{design.name}: {name} of {operand.compute_bits} bits take {lanes} {line} of PEs, "
-                f"and there are {lanes_there}"
+                f"and there are {pes}"
             )
-        burst, tile = design.dram_burst_bytes, lanes_there // lanes
-        sides.append(Side(name, rows, k, lanes, tile, operand.stored_bits, buffer, burst))  # type: ignore[arg-type]
+        burst = design.dram_burst_bytes
+        return Side(name, rows, k, lanes, pes // lanes, operand.stored_bits, buffer, burst)
+
+    a = side("activations", m, activations, design.activation_buffer_bytes, design.rows)
+    b = side("weights", n, weights, design.weight_buffer_bytes, design.cols)
     is_fusing = any(
         operand.compute_bits > design.pe_bits
         for precision in design.precisions
         for operand in (precision.weights, precision.activations)
     )
-    return Gemm(design, *sides, is_fusing)
+    return Gemm(design, a, b, is_fusing)
 
 
 def _cycles(design: ArrayDesign, s: Schedules, stores: bool) -> Any:
@@ -105,15 +107,15 @@ def _cycles(design: ArrayDesign, s: Schedules, stores: bool) -> Any:
     return np.maximum(sums + late, moved + (s.last_store + s.tail_store) / rate)
 
 
-def _best(gemm: Gemm, schedules: Schedules) -> tuple[int, int, Schedules]:
-    """(cycles but for the latencies, bytes read, the schedule) of the best."""
+def _best(gemm: Gemm, schedules: Schedules) -> tuple[int, int, Schedules, int]:
+    """(cycles but for the latencies, bytes read, schedules, index) of the best of them."""
     s, rate = schedules, gemm.design.dram_bytes_per_cycle
-    cycles = np.ceil(s.first / rate) + np.ceil(_cycles(gemm.design, s, True))
+    cycles = np.asarray(np.ceil(s.first / rate) + np.ceil(_cycles(gemm.design, s, True)))
     traffic = s.activation_loads * gemm.a.rows * gemm.a.moved(
         gemm.a.k
     ) + s.weight_loads * gemm.b.rows * gemm.b.moved(gemm.b.k)
     best = int(np.lexsort((traffic, cycles))[0])
-    return int(cycles[best]), int(traffic[best]), s.pick(best)
+    return int(cycles[best]), int(traffic[best]), s, best
 
 
 def _timing(gemm: Gemm, s: Schedules) -> Timing:
