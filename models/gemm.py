@@ -58,7 +58,14 @@ def gemm(a: np.ndarray, b: np.ndarray, acc_bits: int = 32, step: int = 1) -> Gem
     peak = _peak(a, b)
     if peak * a.shape[1] >= _FITS:
         return _gemm_in_python(a, b, limit, step)
-    sums = _product(a, b, peak)
+    if peak > _EXACT_IN_64:
+        sums = a.astype(np.int64) @ b.astype(np.int64).T
+    else:
+        # Small sums in float32, which takes half the time.
+        kind = np.float32 if peak * a.shape[1] <= _EXACT_IN_32 else np.float64
+        x: NDArray[Any] = a.astype(kind)
+        y: NDArray[Any] = b.astype(kind)
+        sums = _product(x, y, _EXACT_IN_64 // max(1, peak))
     overflow = np.zeros(sums.shape, bool)
     if peak * a.shape[1] >= limit:
         suspects = _may_reach(a, b, limit)
@@ -75,12 +82,18 @@ def _may_reach(a: np.ndarray, b: np.ndarray, limit: int) -> np.ndarray:
 
     By Cauchy and Schwarz in blocks along K, short ones, as outliers are rare and large.
     """
-    starts = np.arange(0, a.shape[1], _BLOCK)
-    norms = [
-        np.sqrt(np.add.reduceat(np.square(x, dtype=np.float32), starts, axis=1)) for x in (a, b)
-    ]
+    norms = [_block_norms(a), _block_norms(b)]
     rounding = 1 + (a.shape[1] + 16) * 2.0**-23  # of float32, many times over
     return norms[0] @ norms[1].T >= np.float32(limit / rounding)
+
+
+def _block_norms(x: np.ndarray) -> NDArray[np.float32]:
+    """Euclidean norms of the rows' blocks, (rows, blocks)."""
+    floats = x.astype(np.float32)
+    if short := -x.shape[1] % _BLOCK:
+        floats = np.pad(floats, ((0, 0), (0, short)))
+    blocks = floats.reshape(len(x), -1, _BLOCK)
+    return np.sqrt(np.einsum("rbk,rbk->rb", blocks, blocks))
 
 
 def _leaves_range(
@@ -183,17 +196,13 @@ def _peak(a: np.ndarray, b: np.ndarray) -> int:
     return math.prod(highest)
 
 
-def _product(a: np.ndarray, b: np.ndarray, peak: int) -> np.ndarray:
-    """Exact a @ b.T in int64, by BLAS over as much of K as its floats hold exactly."""
-    k = a.shape[1]
-    kind = np.float32 if peak * k <= _EXACT_IN_32 else np.float64
-    x: NDArray[Any] = a.astype(kind)
-    y: NDArray[Any] = b.astype(kind)
-    step = _EXACT_IN_64 // max(1, peak)
+def _product(x: NDArray[Any], y: NDArray[Any], step: int) -> np.ndarray:
+    """Exact x @ y.T in int64 of whole floats, by BLAS over `step` of K, whose sums are exact."""
+    k = x.shape[1]
     if k <= step:
         return (x @ y.T).astype(np.int64)
-    sums = np.zeros((len(a), len(b)), np.int64)
-    for start in range(0, k, max(1, step)):
-        part = slice(start, start + max(1, step))
+    sums = np.zeros((len(x), len(y)), np.int64)
+    for start in range(0, k, step):
+        part = slice(start, start + step)
         sums += (x[:, part] @ y[:, part].T).astype(np.int64)
     return sums

@@ -48,9 +48,22 @@ def test_gemm(
         assert (got.sums[i, j], got.overflow[i, j]) == expected
 
 
-@pytest.mark.parametrize(("value", "k"), [(1 << 12, 1), (1 << 12, 2), (181, 512), (1 << 26, 3)])
+@pytest.mark.parametrize(
+    ("value", "k"),
+    [
+        (1 << 12, 1),
+        (1 << 12, 2),
+        (181, 512),
+        (1 << 26, 1),
+        (1 << 26, 2),
+        (1 << 26, 3),
+        (1 << 26, 200),
+        ((1 << 26) + 1, 3),
+        ((1 << 28) + 1, 7),
+    ],
+)
 def test_sums_at_the_edge_of_what_a_float_holds(value: int, k: int) -> None:
-    """Squares whose sum is the largest that a part of K may have, plus one."""
+    """Squares whose sum is near the largest that float32, float64 or a part of K may have."""
     a = np.full((1, k + 1), value)
     b = np.full((1, k + 1), value)
     a[0, -1] = b[0, -1] = 1
