@@ -3,15 +3,15 @@
 One operand is *kept*: a block of it stays in its buffer while the other is *streamed* past it, tile
 by tile. The next block has come meanwhile, a piece of it with every step. If one block is all of
 the operand, both are read once. If not even a tile's whole K fits, nothing is kept. All ours.
+`passes` has what differs in a weight-stationary array.
 
-`Schedules` holds candidates as arrays, so that `real` times them all at once. Their sets grow with
-the buffers, and no candidate's time depends on a buffer's size: more buffer is never slower.
+`Schedules` holds candidates as arrays, so that `real` times them all at once. A larger buffer only
+adds candidates, and slots to those there are: it is never slower.
 """
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -20,16 +20,11 @@ from numpy.typing import NDArray
 from oleaster.sim.performance.design import ArrayDesign, DesignFault
 from oleaster.sim.systolic import gemm_cycles
 from oleaster.sim.tiling import Tiling
-from oleaster.sim.weight_stationary import gemm_cycles as weight_stationary_cycles
-from oleaster.sim.weight_tiling import WeightTiling
 
-__all__ = ["Blocking", "Gemm", "Schedules", "Side", "output_stationary", "weight_stationary"]
-
-_PARTIAL_BYTES = 4
-"""Of a sum that waits in the output buffer of the weight-stationary array: 32 bits."""
+__all__ = ["Blocking", "Gemm", "Numbers", "Schedules", "Side", "Whole", "output_stationary"]
 
 Numbers = NDArray[Any] | float
-_Whole = NDArray[np.int64]
+Whole = NDArray[np.int64]
 
 
 class Blocking(NamedTuple):
@@ -204,7 +199,7 @@ def output_stationary(gemm: Gemm, blocking: Blocking | None) -> Iterator[Schedul
         yield _stream(gemm, a, b, np.ones(1, np.int64), chunk, True)
 
 
-def _block_sizes(count: int) -> _Whole:
+def _block_sizes(count: int) -> Whole:
     """Sizes of even blocks: each number of blocks once."""
     return np.unique(-(-count // np.arange(1, count + 1)))
 
@@ -213,7 +208,7 @@ def _stream(
     gemm: Gemm,
     kept: Side,
     streamed: Side,
-    tiles: _Whole,
+    tiles: Whole,
     chunk_k: int,
     keeps_nothing: bool,
 ) -> Schedules:
@@ -264,143 +259,4 @@ def _stream(
         weight_loads=loads_of["weights"],
         activation_uses=tiling.tiles_b,
         weight_uses=tiling.tiles_a,
-    )
-
-
-def weight_stationary(gemm: Gemm) -> Iterator[Schedules]:
-    """Those of the array that keeps a tile of weights while rows of A pass.
-
-    Rows of A come in blocks whose partial sums fit half of the output buffer. Raises DesignFault
-    for buffers that hold no tile of weights or, of one row, no tile of A or of partial sums.
-    """
-    design, a, b = gemm.design, gemm.a, gemm.b
-    k, depth = a.k, min(a.k, design.rows // a.lanes)
-    half = design.output_buffer_bytes // 2
-    b.require(design.name, b.height, depth)
-    a.require(design.name, 1, depth)
-    one = design.rows, design.cols, a.lanes, b.lanes
-    tilings = [WeightTiling(size, k, b.rows, *one) for size in _row_blocks(a.rows)]
-    every = _Rounds(*map(np.array, zip(*(_rounds(t, a.rows) for t in tilings), strict=True)))
-    fits = (every.partial_bytes <= half) & (every.rows * a.held(depth) <= a.buffer_bytes // 2)
-    if not fits.any():
-        raise DesignFault(
-            f"{design.name}: partial sums of {every.rows[-1]} rows need "
-            f"{every.partial_bytes[-1]:,} bytes; half of the buffer for outputs has {half:,}"
-        )
-    rounds = every.select(fits)
-    yield _passes(gemm, tilings[0], rounds, "nothing")
-    wide = np.minimum(rounds.group * b.tile, b.rows)
-    for kept, rows in ((a, rounds.rows), (b, wide)):
-        fits = rows * kept.row_bytes <= kept.buffer_bytes // 2
-        if fits.any():
-            yield _passes(gemm, tilings[0], rounds.select(fits), kept.name)
-
-
-def _row_blocks(rows: int) -> list[int]:
-    """Rows in a block when there are 1, 2, 3, 4, 6, 8, 12, ... of them: largest first."""
-    counts = {factor << i for i in range(rows.bit_length()) for factor in (1, 3)}
-    return sorted({-(-rows // count) for count in counts | {rows}}, reverse=True)
-
-
-def _passes(gemm: Gemm, tiling: WeightTiling, rounds: "_Rounds", keeps: str) -> Schedules:
-    """A step is a round: all passes of a group of B tiles with a block of rows of A."""
-    a, b, tiles_k = gemm.a, gemm.b, tiling.tiles_k
-    steps = rounds.blocks * rounds.groups
-    several = steps > 1
-    one = np.ones(len(steps), np.int64)
-    activation_loads = one if keeps == "activations" else rounds.groups
-    weight_loads = one if keeps == "weights" else rounds.blocks
-    loads = activation_loads * a.rows * a.moved(a.k) + weight_loads * b.rows * b.moved(a.k)
-    wide = np.minimum(rounds.group * b.tile, b.rows)
-    head = rounds.rows * a.moved(a.k) + wide * b.moved(a.k)
-    tile_of_b = b.height * b.moved(a.k) / tiles_k
-    first = tile_of_b + a.moved(a.k) / tiles_k
-    tile = tile_of_b + rounds.rows * a.moved(a.k) / tiles_k
-    next_load = np.where(several, (loads - head) / np.maximum(steps - 1, 1), 0)
-    # A slice of A serves all passes of a group; each pass has a tile of weights.
-    depth = min(a.k, tiling.tile_k)
-    slots, refills = a.turns(rounds.rows * a.held(depth))
-    if keeps != "weights":
-        of_b, refills = b.turns(b.height * b.held(depth))
-        slots = of_b if keeps == "activations" else np.minimum(slots, of_b)
-        refills = refills * rounds.group
-    tail = gemm.store_bytes / (rounds.blocks * b.tiles)
-    more_store = np.where(several, 0, gemm.store_bytes - tail)
-    rest_store = np.where(several, (steps - 2) * gemm.store_bytes / steps, 0)
-    head_compute = rounds.group * tiles_k * rounds.period
-    return Schedules(
-        tile=rounds.period,
-        head_compute=head_compute,
-        rest_compute=rounds.compute - head_compute - rounds.last_compute,
-        last_compute=rounds.last_compute,
-        fill_drain=rounds.cycles - rounds.compute,
-        first=first,
-        tile_load=tile - first,
-        first_end=1.0,  # the last row of A
-        more_load=head - tile,
-        next_load=next_load,
-        rest_load=next_load * np.maximum(steps - 2, 0),
-        refills=refills * tiles_k * np.maximum(steps - 2, 0),
-        slots=slots,
-        more_store=more_store,
-        rest_store=rest_store,
-        last_store=np.where(several, gemm.store_bytes - tail - rest_store, 0),
-        tail_store=tail,
-        tail_rows=rounds.last_rows,
-        tail_interval=1,
-        activation_loads=activation_loads,
-        weight_loads=weight_loads,
-        activation_uses=tiling.tiles_b,
-        weight_uses=rounds.blocks,
-    )
-
-
-class _Rounds(NamedTuple):
-    """What the array does with blocks of `rows` rows of A, as arrays over the sizes of blocks.
-
-    partial_bytes: what waits in the output buffer between two passes.
-    """
-
-    rows: _Whole
-    blocks: _Whole
-    group: _Whole
-    groups: _Whole
-    period: _Whole
-    last_rows: _Whole
-    last_compute: _Whole
-    compute: _Whole
-    cycles: _Whole
-    partial_bytes: _Whole
-
-    def select(self, mask: NDArray[np.bool_]) -> "_Rounds":
-        return _Rounds(*(column[mask] for column in self))
-
-
-@lru_cache(1 << 14)
-def _rounds(block: WeightTiling, rows: int) -> tuple[int, ...]:
-    """Blocks follow each other without a gap: only the last one's end counts."""
-    blocks = -(-rows // block.m)
-    last_rows = rows - (blocks - 1) * block.m
-    last = WeightTiling(
-        last_rows, block.k, block.n, block.rows, block.cols, block.lanes_a, block.lanes_b
-    )
-    cycles = weight_stationary_cycles(last)
-    if blocks > 1:
-        # Until the next block's first pass: without what follows the last pass.
-        alone = weight_stationary_cycles(block)
-        end = block.m + 2 * block.rows + block.cols - 2 * (block.lanes_a - 1)
-        cycles += (blocks - 1) * (alone - end + block.period)
-    groups = -(-block.tiles_b // block.group)
-    last_tiles = block.tiles_b - (groups - 1) * block.group
-    return (
-        block.m,
-        blocks,
-        block.group,
-        groups,
-        block.period,
-        last_rows,
-        last_tiles * block.tiles_k * last.period if blocks * groups > 1 else 0,
-        block.passes * ((blocks - 1) * block.period + last.period),
-        cycles,
-        max(_PARTIAL_BYTES * t.m * min(t.group * t.tile_cols, t.n) for t in (block, last)),
     )

@@ -18,9 +18,9 @@ from oleaster.sim.performance.blocks import (
     Schedules,
     Side,
     output_stationary,
-    weight_stationary,
 )
 from oleaster.sim.performance.design import ArrayDesign, DesignFault, Operand
+from oleaster.sim.performance.passes import PARTIAL_BITS, weight_stationary
 from oleaster.sim.performance.timing import Timing
 
 __all__ = ["Blocking", "real_timing"]
@@ -111,9 +111,8 @@ def _best(gemm: Gemm, schedules: Schedules) -> tuple[int, int, Schedules, int]:
     """(cycles but for the latencies, bytes read, schedules, index) of the best of them."""
     s, rate = schedules, gemm.design.dram_bytes_per_cycle
     cycles = np.asarray(np.ceil(s.first / rate) + np.ceil(_cycles(gemm.design, s, True)))
-    traffic = s.activation_loads * gemm.a.rows * gemm.a.moved(
-        gemm.a.k
-    ) + s.weight_loads * gemm.b.rows * gemm.b.moved(gemm.b.k)
+    of_a, of_b = (side.rows * side.moved(side.k) for side in (gemm.a, gemm.b))
+    traffic = np.asarray(s.activation_loads * of_a + s.weight_loads * of_b)
     best = int(np.lexsort((traffic, cycles))[0])
     return int(cycles[best]), int(traffic[best]), s, best
 
@@ -131,7 +130,7 @@ def _timing(gemm: Gemm, s: Schedules) -> Timing:
     partial_bits = 0
     if design.dataflow == "ws":
         tiles_k = -(-k // (design.rows // a.lanes))
-        partial_bits = (tiles_k - 1) * rows * cols * 32
+        partial_bits = (tiles_k - 1) * rows * cols * PARTIAL_BITS
     return Timing(
         compute_cycles=compute,
         fill_drain_cycles=fill_drain,
