@@ -72,13 +72,13 @@ class Encoded:
 
     @property
     def groups(self) -> int:
-        """Elements of a cell."""
-        return self.components // self.layout.group
+        """Elements of a cell; 0 if plain."""
+        return self.components // self.layout.group if self.layout.group else 0
 
     @property
     def chunks(self) -> int:
-        """Chunks along a row."""
-        return -(-self.cells // self.layout.chunk)
+        """Chunks along a row; 0 if plain."""
+        return -(-self.cells // self.layout.chunk) if self.layout.chunk else 0
 
     @property
     def size_bits(self) -> int:

@@ -93,16 +93,16 @@ def prune(
 
 
 def encode_field(
-    field: Field, value_bits: int, group: int | None = None
+    field: Field, value_bits: int, group: int = 1
 ) -> tuple[Field, dict[str, Encoded]]:
     """Quantise and encode: the field that decoding gives, and its tensors.
 
-    group: components of an element, where it divides a tensor's; None tries every divisor.
+    Elements have at least `group` components, or the largest divisor of a tensor's below that.
     """
     encoded = {}
     for name, codes in _quantize_all(field, value_bits).items():
         components = codes.codes.shape[2]
-        groups = None if group is None else [_divisor(components, group)]
+        groups = range(_divisor(components, group), components + 1)
         encoded[name] = encode(codes, layouts(components, groups))
     return with_tensors(field, decode_all(encoded)), encoded
 
