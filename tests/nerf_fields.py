@@ -61,7 +61,7 @@ def blob_field(
     size: int = 48, mask_size: int = 32, *, components: tuple[int, int] = (4, 6)
 ) -> Field:
     """Three opaque balls, coloured; most of the box is empty, and the mask says where."""
-    r, q = components
+    r = components[0]
     base = random_field(1, size=(size,) * 3, mask_size=None, components=components)
     box = np.array([[-1.5] * 3, [1.5] * 3], np.float32)
     axis = np.linspace(-1.5, 1.5, size, dtype=np.float32)

@@ -33,8 +33,8 @@ _EPSILON = float(np.finfo(np.float32).eps)
 
 @dataclass
 class CubeCounts:
-    """What a walk did. pixel_tests: cubes and rays cut with each other. points: of the lattice, that
-    these tests let through; outside: those of them outside the cube, the box or the mask."""
+    """What a walk did. pixel_tests: cubes and rays cut with each other. points: samples that these
+    tests let through; outside: those of them outside the cube, the box or the mask."""
 
     pixel_tests: int = 0
     points: int = 0
@@ -74,7 +74,7 @@ class Walk:
         pixels = rows.astype(np.int64) * (w.right - w.left)
         seen = np.flatnonzero(pixels)
         # Exact: any cut is a front. Octants: samples wait until theirs is complete.
-        ends = [] if self.exact else np.flatnonzero(np.diff(self.ranks[seen])) + 1
+        ends = np.flatnonzero(np.diff(self.ranks[seen])) + 1 if not self.exact else np.empty(0, int)
         most = int(np.clip(pixels.sum() // _FRONTS, *_TESTS_AT_ONCE))
         parts: list[Samples] = []
         for octant in np.split(seen, ends):

@@ -21,7 +21,7 @@ _VISIT = (0, 1, 2, 4, 3, 5, 6, 7)
 
 
 def mask_lattice(mask: Mask, axis: int, positions: Array) -> Array:
-    """(n,) coordinates along an axis to lattice coordinates, as the mask's own test computes them."""
+    """(n,) coordinates along an axis to lattice coordinates, by the mask test's arithmetic."""
     size = np.float32(mask.size[axis] - 1)
     span = size / (mask.box[1, axis] - mask.box[0, axis])
     lattice: Array = (positions - mask.box[0, axis]) * span

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oleaster.models.nerf.camera import Camera
-from oleaster.models.nerf.cubes import CubeCounts, Order, Walk, plan_walk
+from oleaster.models.nerf.cubes import CubeCounts, Order, plan_walk
 from oleaster.models.nerf.field import Array, Field, FieldError, Mask
-from oleaster.models.nerf.samples import Rays, Samples, cast_rays
+from oleaster.models.nerf.samples import cast_rays
 from oleaster.models.nerf.shade import Pixels, Shaded, shade
 from oleaster.models.nerf.uniform import uniform_samples
 
@@ -123,7 +123,7 @@ def psnr(image: NDArray[np.floating], reference: NDArray[np.floating]) -> float:
 
 
 def _solid(field: Field) -> Mask:
-    """A mask that lets everything pass: a little larger than the box, for what lies on its faces."""
+    """A mask that lets all pass, a little larger than the box for what lies on its faces."""
     margin = (field.box[1] - field.box[0]) / 1024
     box = np.stack([field.box[0] - margin, field.box[1] + margin])
     return Mask(np.ones((_SOLID_CELLS + 1,) * 3, bool), box)

@@ -1,4 +1,4 @@
-"""Rays of a camera, and the lattice of samples on each (TensoRF: Chen et al., ECCV 2022, section 4).
+"""Rays of a camera, and the lattice of samples on each (as TensoRF: Chen et al., ECCV 2022).
 
 A sample is a pair (ray, k): the point at distance entry + k * step along the ray. Everything here
 is float32, computed the same way wherever it is asked, so two samplers agree to the last bit.
@@ -73,7 +73,7 @@ class Rays:
 
 
 def cast_rays(field: Field, camera: Camera) -> Rays:
-    """One ray through each pixel's centre, row by row; entry into the box clamped to near .. far."""
+    """One ray through each pixel's centre, row by row; entry into the box within near .. far."""
     directions = np.ascontiguousarray(camera.directions().T)
     origin = camera.origin.astype(np.float32)
     entry = np.full(directions.shape[1], -np.inf, np.float32)

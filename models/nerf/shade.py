@@ -47,7 +47,7 @@ class Pixels:
 
 @dataclass
 class Shaded:
-    """Samples: arrived; skipped, because their ray was dark; of which density, colour were asked."""
+    """Samples: kept by the sampler = skipped, as their ray was dark, + density asked; colored."""
 
     kept: int = 0
     skipped: int = 0

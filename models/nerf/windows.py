@@ -130,7 +130,7 @@ class _Bounds:
         self.most[axis, where] = np.maximum(self.most[axis, where], high)
 
     def windows(self, camera: Camera) -> Windows:
-        # Ray directions are float32, so a pixel's centre may be off by some 1e-7 of the focal length.
+        # Directions are float32: a pixel's centre may be off by some 1e-7 of the focal length.
         margin = 0.01 + 1e-6 * camera.focal
         ends: list[Ints] = []
         for (first, last), size in (
