@@ -121,6 +121,16 @@ def test_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.model
+def test_page_in_the_docs_is_this_one(run: tuple[Path, dict[str, Any]]) -> None:
+    """`oleaster reproduce olive` writes it, with pairs of a second model."""
+    folder, _ = run
+    ours = (Path(__file__).parents[1] / "docs/olive/olive.md").read_text().splitlines()
+    assert [line for line in ours if "| mpnet |" not in line] == (
+        (folder / "olive.md").read_text().splitlines()
+    )
+
+
+@pytest.mark.model
 def test_json(run: tuple[Path, dict[str, Any]]) -> None:
     _, result = run
     assert result["public_simulator"]["worst_difference"] < 0.0051

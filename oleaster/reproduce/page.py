@@ -109,6 +109,8 @@ What is not published, and what we assumed:
 - OliVe's clock, buffers and DRAM are those of ANT's public simulator, and so are all constants of
   energy (table `ant-28nm`); a decoder's energy is a PE's, by area. The GPU's constants
   (`turing-12nm`) are our estimates from board power and peak rate.
+- Values of OLAccel and GOBO take the bits that their codes and lists of outliers took when measured
+  on MPNet-base (docs/accuracy.md).
 - The GPU is a roofline over tensor cores, L2 cache and DRAM; the authors ran GPGPU-Sim."""
 
 
