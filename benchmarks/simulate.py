@@ -4,7 +4,8 @@ Cycles: on dense output-stationary GEMMs of many shapes, SCALE-Sim's must equal 
 ours less SCALE-Sim's the sum of four terms (docs/scale-sim.md). Speed: both simulate the same GEMMs
 on the same array, by default one of BERT-base, with `--full` all of one layer (minutes, gigabytes).
 Then ours alone, in fresh processes: whole networks, and points (design, network) in a minute on two
-processes. Exits 1 if a formula does not hold or a time is above its limit.
+processes. Exits 1 if a formula does not hold or a time is above its limit; ours has one thread, so
+limits are held against its processor's time, which other work on the machine changes less.
 
     python benchmarks/simulate.py [--full] [--json]
 """
@@ -75,7 +76,7 @@ UseRamulatorTrace = False
 
 # SCALE-Sim 3.0.0 converts arrays of one element to int, which numpy no longer does, always around
 # max(); its modules get a max() that gives a number, and are as published otherwise. No traces are
-# written. Time is that of the run alone, without imports.
+# written. Times are those of the run alone, without imports.
 SCALE_SIM = """
 import builtins, json, resource, sys, time
 import numpy as np
@@ -86,12 +87,12 @@ def scalar_max(*values):
 for name, module in list(sys.modules.items()):
     if name.startswith("scalesim.memory"):
         module.max = scalar_max
-started = time.perf_counter()
+started, cpu = time.perf_counter(), time.process_time()
 scalesim(save_disk_space=True, verbose=False, config="config", topology="gemms.csv",
          layout="layout.csv", input_type_gemm=True).run_scale(top_path=".")
-seconds = time.perf_counter() - started
+seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(json.dumps({"seconds": seconds, "peak_bytes": peak}))
+print(json.dumps({"seconds": seconds, "cpu_s": cpu, "peak_bytes": peak}))
 """
 
 OURS = """
@@ -101,20 +102,20 @@ from oleaster.sim.networks import load_network
 from oleaster.sim.performance.simulate import simulate
 name, sequence, design, memory = sys.argv[1:]
 design = load_design(design)
-started = time.perf_counter()
+started, cpu = time.perf_counter(), time.process_time()
 simulate(load_network(name, sequence=int(sequence)), design, memory=memory)
-print(time.perf_counter() - started)
+print(json.dumps([time.perf_counter() - started, time.process_time() - cpu]))
 """
 
 # Every batch is a new size, so no layer that matters was simulated before.
 POINTS = """
-import itertools, sys, time
+import itertools, json, sys, time
 from oleaster.config import design_names, load_design, read_design
 from oleaster.sim.networks import NETWORKS, load_network
 from oleaster.sim.performance.simulate import simulate
 designs = [load_design(name) for name in design_names() if read_design(name).simulation]
 first, step, seconds = map(int, sys.argv[1:])
-points, started = 0, time.perf_counter()
+points, started, cpu = 0, time.perf_counter(), time.process_time()
 for batch in itertools.count(first, step):
     for name in NETWORKS:
         network = load_network(name, batch=batch)
@@ -122,7 +123,8 @@ for batch in itertools.count(first, step):
             simulate(network, design, memory="real")
             points += 1
             if time.perf_counter() - started > seconds:
-                print(points / (time.perf_counter() - started) * 60)
+                minutes = (time.perf_counter() - started) / 60, (time.process_time() - cpu) / 60
+                print(json.dumps([points / minute for minute in minutes]))
                 sys.exit()
 """
 
@@ -217,16 +219,18 @@ def compare_speed(full: bool) -> dict:
     gemms = [(x.m, x.k, x.n) for x in chosen]
     peer = run_scale_sim(gemms, design.rows, design.cols, buffers)
     network = Network("one layer", "", tuple(chosen))
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     result = simulate(network, design, memory="real")
-    seconds = time.perf_counter() - started
+    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     return {
         "gemms": gemms,
         "array": (design.rows, design.cols),
         "scale_sim_s": peer["seconds"],
+        "scale_sim_cpu_s": peer["cpu_s"],
         "scale_sim_peak_bytes": peer["peak_bytes"],
         "scale_sim_cycles": sum(peer["cycles"]),
         "seconds": seconds,
+        "cpu_s": cpu,
         "compute_cycles": result.total.compute_cycles + result.total.fill_drain_cycles,
         "ratio": peer["seconds"] / seconds,
     }
@@ -237,27 +241,36 @@ def child(code: str, *arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def answer(process: subprocess.Popen[str]) -> float:
+def answer(process: subprocess.Popen[str]) -> tuple[float, float]:
+    """By the clock, and by the processor."""
     out, _ = process.communicate()
     if process.returncode:
         sys.exit("error: a run of ours failed")
-    return float(out)
+    clock, processor = json.loads(out)
+    return clock, processor
 
 
 def measure_ours() -> dict:
-    networks = [
-        {
-            "network": name,
-            "sequence": sequence,
-            "memory": memory,
-            "seconds": min(answer(child(OURS, name, sequence, DESIGN, memory)) for _ in range(5)),
-            "limit_s": limit,
-        }
-        for (name, sequence), limit in LIMITS_S.items()
-        for memory in ("ideal", "real")
-    ]
-    pair = [child(POINTS, first, 2, 10) for first in (3, 4)]
-    return {"networks": networks, "points_per_minute": sum(answer(x) for x in pair)}
+    networks = []
+    for (name, sequence), limit in LIMITS_S.items():
+        for memory in ("ideal", "real"):
+            runs = [answer(child(OURS, name, sequence, DESIGN, memory)) for _ in range(5)]
+            networks.append(
+                {
+                    "network": name,
+                    "sequence": sequence,
+                    "memory": memory,
+                    "seconds": min(clock for clock, _ in runs),
+                    "cpu_s": min(processor for _, processor in runs),
+                    "limit_s": limit,
+                }
+            )
+    pair = [answer(x) for x in [child(POINTS, first, 2, 10) for first in (3, 4)]]
+    return {
+        "networks": networks,
+        "points_per_minute": sum(clock for clock, _ in pair),
+        "points_per_cpu_minutes": sum(processor for _, processor in pair),
+    }
 
 
 def main() -> int:
@@ -268,8 +281,8 @@ def main() -> int:
     cycles, ours = compare_cycles(), measure_ours()
     speed = compare_speed(options.full)
     holds = all(row["holds"] for row in cycles)
-    fast = ours["points_per_minute"] >= LEAST_POINTS_PER_MINUTE and all(
-        row["seconds"] <= row["limit_s"] for row in ours["networks"]
+    fast = ours["points_per_cpu_minutes"] >= LEAST_POINTS_PER_MINUTE and all(
+        row["cpu_s"] <= row["limit_s"] for row in ours["networks"]
     )
     if options.json:
         results = {"cycles": cycles, "speed": speed, "ours": ours, "holds": holds, "fast": fast}
@@ -285,16 +298,19 @@ def main() -> int:
     print(f"SCALE-Sim's formula and ours explain every cycle: {'yes' if holds else 'NO'}\n")
     print(
         f"{len(speed['gemms'])} GEMM(s) of BERT-base on {DESIGN}: SCALE-Sim "
-        f"{speed['scale_sim_s']:.1f} s and {speed['scale_sim_peak_bytes'] / 1e9:.2f} GB, ours "
-        f"{speed['seconds'] * 1e3:.2f} ms: {speed['ratio']:,.0f} times as fast\n"
+        f"{speed['scale_sim_s']:.1f} s ({speed['scale_sim_cpu_s']:.1f} of a processor) and "
+        f"{speed['scale_sim_peak_bytes'] / 1e9:.2f} GB, ours {speed['seconds'] * 1e3:.1f} ms "
+        f"({speed['cpu_s'] * 1e3:.1f}): {speed['ratio']:,.0f} times as fast\n"
     )
     for row in ours["networks"]:
         print(
             f"{row['network']:>10}, {row['sequence']} tokens, {row['memory']:>5} memory: "
-            f"{row['seconds'] * 1e3:6.1f} ms (at most {row['limit_s'] * 1e3:.0f})"
+            f"{row['seconds'] * 1e3:6.1f} ms, {row['cpu_s'] * 1e3:5.1f} of a processor "
+            f"(at most {row['limit_s'] * 1e3:.0f})"
         )
     print(
-        f"{ours['points_per_minute']:,.0f} points a minute on two processes "
+        f"{ours['points_per_minute']:,.0f} points a minute by two processes, "
+        f"{ours['points_per_cpu_minutes']:,.0f} in a minute of two processors "
         f"(at least {LEAST_POINTS_PER_MINUTE:,}); all in time: {'yes' if fast else 'NO'}"
     )
     return 0 if holds and fast else 1
