@@ -19,7 +19,7 @@ from oleaster.cli.simulate import (
 from oleaster.config import design_facts, design_names, load_design, read_design
 from oleaster.sim.networks.layer import Network
 from oleaster.sim.networks.library import NETWORKS, load_network
-from oleaster.sim.performance.design import ArrayDesign, Design
+from oleaster.sim.performance.design import Design, GpuDesign
 
 
 def designs(
@@ -112,7 +112,7 @@ def _design(name: str) -> dict[str, Any]:
 
 
 def _pes(design: Design | None, parameters: dict[str, Any]) -> int | None:
-    if isinstance(design, ArrayDesign):
+    if design is not None and not isinstance(design, GpuDesign):
         return design.rows * design.cols
     if "rows" in parameters and "cols" in parameters:
         pes: int = parameters["rows"] * parameters["cols"]
