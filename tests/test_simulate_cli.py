@@ -13,8 +13,11 @@ from oleaster import __version__
 from oleaster.cli import main
 from oleaster.config import design_names, load_design
 from oleaster.schema import KINDS
+from oleaster.sim.accelerator.memory import MemoryTiming
+from oleaster.sim.accelerator.model import list_timing
 from oleaster.sim.networks.csv_file import read_csv
 from oleaster.sim.networks.library import NETWORKS, load_network
+from oleaster.sim.performance.accelerator import accelerator_gemm
 from oleaster.sim.performance.simulate import COLUMNS, simulate
 
 CSV = "Layer, M, N, K,\nfirst, 64, 128, 256,\nblock.0.x, 8, 8, 8,\nblock.1.x, 8, 8, 8,\n"
@@ -405,3 +408,27 @@ def test_narrow_terminals_cut_no_numbers(capsys, monkeypatch):
     assert "layer.*.attention.query" not in narrow  # folded
     for number in re.findall(r"[\d,.]*\d", whole):
         assert number in narrow
+
+
+def test_our_accelerator(capsys):
+    options = ["--design", "accelerator-16x16"]
+    result = run_json(capsys, "simulate", "net.csv", *options)["results"][0]
+    design = load_design("accelerator-16x16")
+    memory = MemoryTiming.with_bandwidth(design.dram_latency_cycles, 1.0, 1.0)
+    for layer in result["layers"]:
+        m, k, n = layer["m"], layer["k"], layer["n"]
+        formats = layer["activation_format"], layer["weight_format"], "int32"
+        gemm = accelerator_gemm(design.config, m, k, n, *formats)
+        assert layer["cycles"] == list_timing([gemm], design.config, memory).cycles
+        assert layer["energy_core_pj"] > 0
+        assert 0 < layer["utilization_pct"] <= 100
+    assert "one model for both" in run(capsys, "simulate", "net.csv", *options)
+
+
+@pytest.mark.parametrize("memory", ["ideal", "real"])
+@pytest.mark.parametrize("design", ["olive-64x64", "ant-64x64-ws", "gpu-olive"])
+def test_absurd_sizes(capsys, design, memory):
+    Path("net.csv").write_text("Layer, M, N, K\na, 1000000000, 1000000000, 1000000000\n")
+    options = ["--design", design, "--memory", memory]
+    sentence = refused(capsys, "simulate", "net.csv", *options)
+    assert "a: 1000000000 x 1000000000 x 1000000000 is more than" in sentence

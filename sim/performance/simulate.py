@@ -2,11 +2,19 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal, NamedTuple, get_args
 
+from oleaster.sim.accelerator.memory import MemoryTiming
 from oleaster.sim.networks.layer import Layer, Network
-from oleaster.sim.performance.design import Design, GpuDesign, Operand
+from oleaster.sim.performance.accelerator import accelerator_timing
+from oleaster.sim.performance.design import (
+    AcceleratorDesign,
+    Design,
+    DesignFault,
+    GpuDesign,
+    Operand,
+)
 from oleaster.sim.performance.energy import EnergyTable, energy_of, load_energy
 from oleaster.sim.performance.gpu import gpu_timing
 from oleaster.sim.performance.ideal import ideal_timing
@@ -23,7 +31,7 @@ class LayerResult(NamedTuple):
 
     layer: str
     kind: str
-    count: int
+    count: int  # type: ignore[assignment]  # a column, not the method of tuples
     m: int
     k: int
     n: int
@@ -61,6 +69,9 @@ class LayerResult(NamedTuple):
 
 COLUMNS = LayerResult._fields
 """Names of a table's columns."""
+
+MAX_MACS = 1 << 53
+"""Multiplications of one GEMM: so many are counted exactly, in float64 too."""
 
 _BYTES = tuple(name for name in COLUMNS if name.endswith("_bytes"))
 _CYCLES = tuple(name for name in COLUMNS if name.endswith("_cycles"))
@@ -178,11 +189,28 @@ def _timing(
     layer: Layer, design: Design, memory: Memory, weights: Operand, activations: Operand
 ) -> Timing:
     m, k, n = layer.m, layer.k, layer.n
+    if m * k * n > MAX_MACS:
+        raise DesignFault(
+            f"{layer.name}: {m} x {k} x {n} is more than {MAX_MACS:,} multiplications in one GEMM"
+        )
     if isinstance(design, GpuDesign):
         return gpu_timing(design, m, k, n, weights, activations)
+    if isinstance(design, AcceleratorDesign):
+        return _on_accelerator(design, m, k, n, weights.format, activations.format)
     if memory == "ideal":
         return ideal_timing(design, m, k, n, weights, activations, layer.convolution)
     return real_timing(design, m, k, n, weights, activations)
+
+
+@lru_cache(1 << 10)
+def _on_accelerator(
+    design: AcceleratorDesign, m: int, k: int, n: int, weights: str, activations: str
+) -> Timing:
+    share = design.dram_share
+    memory = MemoryTiming.with_bandwidth(design.dram_latency_cycles, share, share)
+    return accelerator_timing(
+        design.config, m, k, n, activations, weights, design.output_format, memory
+    )
 
 
 def _peak(design: Design, weights: Operand, activations: Operand) -> float:
