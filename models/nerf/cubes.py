@@ -125,7 +125,9 @@ class Walk:
         slack = _slack(self.field, rays.origin)
         for axis in range(3):
             along = rays.directions[axis]
-            inverse = (1 / np.where(along == 0, np.float32(1e-7), along))[ray]
+            # Over the whole reach, a direction of 1e-7 strays by less than the slack.
+            steep = np.where(np.abs(along) < 1e-7, np.float32(1e-7), along)
+            inverse = (1 / steep)[ray]
             faces = _faces(self.mask, axis) - float(rays.origin[axis])
             cell = self.cells[cube, axis]
             low = (faces - slack).astype(np.float32)[cell] * inverse

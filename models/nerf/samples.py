@@ -79,8 +79,9 @@ def cast_rays(field: Field, camera: Camera) -> Rays:
     entry = np.full(directions.shape[1], -np.inf, np.float32)
     for axis in range(3):
         along = np.where(directions[axis] == 0, np.float32(1e-6), directions[axis])
-        low = (field.box[0, axis] - origin[axis]) / along
-        high = (field.box[1, axis] - origin[axis]) / along
+        with np.errstate(over="ignore"):  # a ray across the axis never meets its faces
+            low = (field.box[0, axis] - origin[axis]) / along
+            high = (field.box[1, axis] - origin[axis]) / along
         np.maximum(entry, np.minimum(low, high), out=entry)
     entry = np.clip(entry, np.float32(field.near), np.float32(field.far))
     return Rays(origin, directions, entry, field.step, field.samples)
