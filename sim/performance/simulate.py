@@ -70,8 +70,8 @@ class LayerResult(NamedTuple):
 COLUMNS = LayerResult._fields
 """Names of a table's columns."""
 
-MAX_MACS = 1 << 53
-"""Multiplications of one GEMM: so many are counted exactly, in float64 too."""
+MAX_SIDE, MAX_MACS = 1 << 26, 1 << 53
+"""M, K or N of one GEMM, and its multiplications: so many are counted exactly, in float64 too."""
 
 _BYTES = tuple(name for name in COLUMNS if name.endswith("_bytes"))
 _CYCLES = tuple(name for name in COLUMNS if name.endswith("_cycles"))
@@ -189,9 +189,10 @@ def _timing(
     layer: Layer, design: Design, memory: Memory, weights: Operand, activations: Operand
 ) -> Timing:
     m, k, n = layer.m, layer.k, layer.n
-    if m * k * n > MAX_MACS:
+    if max(m, k, n) > MAX_SIDE or m * k * n > MAX_MACS:
         raise DesignFault(
-            f"{layer.name}: {m} x {k} x {n} is more than {MAX_MACS:,} multiplications in one GEMM"
+            f"{layer.name}: {m} x {k} x {n} is too large for one GEMM; a side is at most "
+            f"{MAX_SIDE:,}, and there are at most {MAX_MACS:,} multiplications"
         )
     if isinstance(design, GpuDesign):
         return gpu_timing(design, m, k, n, weights, activations)
