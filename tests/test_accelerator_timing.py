@@ -77,6 +77,22 @@ def test_strips_run_once_count_as_all(config, memory, m, k, n, a, b, c):
     assert same_counters(config, memory, m, k, n, a, b, c)
 
 
+@pytest.mark.parametrize("k", [8, 30])
+@pytest.mark.parametrize(
+    "memory",
+    [
+        MemoryTiming(20),
+        MemoryTiming.with_bandwidth(20, 0.5, 0.25),
+        MemoryTiming.with_bandwidth(20, 0.3, 1.0),
+        MemoryTiming.random(20, 0.2, 1),
+    ],
+)
+def test_strips_are_left_out_only_where_all_repeats(k, memory):
+    """100 strips, of which 4 settle most of what waits in the circuit."""
+    config = AcceleratorConfig(4, 4, 64, scratchpad_beats=8, outstanding=2, burst_beats=8)
+    assert same_counters(config, memory, 397, k, 130, "int4", "int8", "int32")
+
+
 @pytest.mark.parametrize("k", [16, 2100])
 @pytest.mark.parametrize("share", [1.0, 0.5])
 def test_many_strips_are_not_run(monkeypatch, k, share):
@@ -172,6 +188,16 @@ def error(config, m, k, n, operands, latency, share) -> float:
 )
 def test_the_memory_model_is_within_two_percent_on_layers(m, k, n, share):
     assert abs(error(AcceleratorConfig(), m, k, n, "ovp4-flint", 100, share)) < 0.02
+
+
+def test_the_memory_model_knows_what_latency_costs_two_slots():
+    """Half a scratchpad is one tile: the next is asked for when the array has left the last."""
+    few, many = (
+        error(AcceleratorConfig(), 256, 2000, 256, "ovp4-flint", latency, 0.5)
+        for latency in (20, 400)
+    )
+    assert abs(few) < 0.03
+    assert abs(many) < 0.03
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.25])

@@ -79,12 +79,11 @@ def _stride(size: int, least: int) -> int:
 def exact_timing(
     descriptor: Descriptor, config: AcceleratorConfig, memory: MemoryTiming
 ) -> ListTiming:
-    """`list_timing` of this one descriptor, without its handshakes, in less time."""
+    """`list_timing` of one `accelerator_gemm`, without its handshakes, in less time."""
     d = descriptor
     height = config.tile_rows(d.a_format)
     strips, across = -(-d.m // height), -(-d.n // config.tile_cols(d.b_format))
-    # Strips whose rows of A and C lie alike towards the 4 kB.
-    period = BOUNDARY // math.gcd(BOUNDARY, height * d.a_stride, height * d.c_stride)
+    period = 1  # strips; all rows lie alike towards bursts and 4 kB
     gaps = _gap_period(memory)
 
     def run(count: int) -> ListTiming:
