@@ -11,7 +11,7 @@ from nerf_fields import blob_field, orbit_camera, random_field, with_mask
 
 from oleaster.models.nerf.camera import Camera, look_at
 from oleaster.models.nerf.cubes import CubeCounts, plan_walk
-from oleaster.models.nerf.field import FieldError, Mask
+from oleaster.models.nerf.field import Mask
 from oleaster.models.nerf.samples import cast_rays, merge_samples
 from oleaster.models.nerf.uniform import uniform_samples
 
@@ -132,21 +132,14 @@ def test_ball_costs_pixel_tests_and_points():
     assert 1.2 < balls.pixel_tests / slabs.pixel_tests < 1.7
 
 
-def test_ball_needs_a_rotation():
+@pytest.mark.parametrize("ball", [False, True])
+def test_pose_that_is_not_quite_a_rotation(ball):
     field, camera = blob_field(), orbit_camera()
     pose = camera.pose.copy()
-    pose[:, 0] *= 2
+    pose[:, 0] *= 1.0004
     stretched = Camera(camera.width, camera.height, camera.focal, pose)
     expected, _ = uniform_samples(field, cast_rays(field, stretched))
-    assert_same(walked(field, stretched)[0], expected)
-    with pytest.raises(FieldError, match="not a rotation"):
-        plan_walk(field, stretched, ball=True)
-
-
-def test_flat_pose_is_refused():
-    pose = np.zeros((3, 4), np.float32)
-    with pytest.raises(FieldError, match="flat"):
-        plan_walk(blob_field(), Camera(4, 4, 4.0, pose))
+    assert_same(walked(field, stretched, ball=ball)[0], expected)
 
 
 def test_empty_mask_has_no_cubes():

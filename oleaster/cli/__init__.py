@@ -19,6 +19,7 @@ from oleaster.cli import (
     gemm,
     hardware,
     models,
+    nerf,
     reproduce,
     run,
     simulate,
@@ -30,6 +31,7 @@ from oleaster.gemm import GemmError
 from oleaster.io import FileError
 from oleaster.models.fetch import FetchError
 from oleaster.models.formats import FormatError
+from oleaster.models.nerf.field import FieldError
 from oleaster.models.quantize import QuantizeError
 from oleaster.plots import PlotError
 from oleaster.sim.driver import DeviceError
@@ -45,6 +47,7 @@ _OURS = (
     DeviceError,
     EnergyError,
     FetchError,
+    FieldError,
     FileError,
     FormatError,
     GemmError,
@@ -69,6 +72,7 @@ app.command()(hardware.units)
 app.command()(hardware.rtl)
 app.command()(hardware.cosim)
 app.add_typer(models.app, name="models")
+app.add_typer(nerf.app, name="nerf")
 app.command()(accuracy.accuracy)
 app.command()(run.run)
 app.command()(simulate.simulate)

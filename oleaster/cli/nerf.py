@@ -1,0 +1,287 @@
+"""The verbs `oleaster nerf`: images of radiance fields."""
+
+from __future__ import annotations
+
+import json as json_format
+import math
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from oleaster import io
+from oleaster.cli import nerf_info
+from oleaster.cli.output import CommandError, Json, print_facts, print_json, progress_bar
+from oleaster.models.nerf.camera import Camera, look_at
+from oleaster.models.nerf.field import Array
+from oleaster.models.nerf.image import FILM_KINDS, encode_film, encode_png
+from oleaster.models.nerf.render import Order, Pipeline, Rendering, psnr, render
+from oleaster.models.nerf.scene import HeldOut, load_scene
+
+app = typer.Typer(help="Radiance fields: scenes, images, encodings.", no_args_is_help=True)
+app.command()(nerf_info.info)
+
+_ANGLE_X = 0.6911112  # radians: the horizontal angle of view of Blender's synthetic scenes
+_SIDE = 400
+_FRAME_MS = 80
+
+
+@app.command("render")
+def render_scene(
+    scene: Annotated[
+        str, typer.Argument(metavar="SCENE|FILE.npz", help="See `oleaster nerf info`.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="IMG.png", help="Write the image.")
+    ] = None,
+    pipeline: Annotated[
+        Pipeline, typer.Option(help="Walk occupied cubes, or test every sample as TensoRF does.")
+    ] = "cubes",
+    order: Annotated[
+        Order, typer.Option(help="Of cubes: an exact walk outwards, or octant by octant.")
+    ] = "exact",
+    ball: Annotated[
+        bool, typer.Option("--ball", help="Test circumscribed balls instead of cubes.")
+    ] = False,
+    terminate: Annotated[
+        bool,
+        typer.Option(
+            "--terminate/--no-terminate",
+            help="Stop a ray where less than 1e-4 of the light passes.",
+        ),
+    ] = True,
+    size: Annotated[
+        str | None, typer.Option(metavar="WxH", help="Pixels; by default the view's own.")
+    ] = None,
+    view: Annotated[int | None, typer.Option(help="A held-out view of the scene; 0.")] = None,
+    pose: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.json", help="A camera: a frame of a transforms.json file."),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare with TensoRF's sampler, without termination.")
+    ] = False,
+    video: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write an orbit, too: .gif, or animated .png, .apng."),
+    ] = None,
+    frames: Annotated[int, typer.Option(min=2, max=1000, help="Of the video.")] = 36,
+    json: Json = False,
+) -> None:
+    """Render a radiance field, and count what that took.
+
+    \b
+    oleaster nerf render lego -o lego.png
+    oleaster nerf render lego --pipeline uniform --view 1 -o lego.png --json
+    oleaster nerf render lego --check
+    oleaster nerf render lego --size 200x200 --video lego.gif
+    """
+    if pose is not None and view is not None:
+        raise CommandError("--pose and --view both say where the camera is; give one of them")
+    if pipeline == "uniform" and (ball or order != "exact"):
+        raise CommandError("--order and --ball are for --pipeline cubes")
+    _check_outputs(output, video, scene, pose)
+    width_height = _size(size)
+    loaded = load_scene(scene)
+    held: HeldOut | None = None
+    if pose is not None:
+        camera = _read_pose(pose)
+    else:
+        camera, held = _view(loaded.views, view, scene)
+    if width_height is not None:
+        camera = camera.scaled(*width_height)
+
+    def one(camera: Camera, label: str, pipeline: Pipeline, terminate: bool) -> Rendering:
+        with progress_bar(label) as report:
+            return render(
+                loaded.field,
+                camera,
+                pipeline,
+                order=order,
+                ball=ball and pipeline == "cubes",
+                terminate=terminate,
+                report=report,
+            )
+
+    if video is not None:
+        cameras = _orbit(camera, frames)
+        films = [
+            one(each, f"frame {i + 1} of {frames}", pipeline, terminate).image
+            for i, each in enumerate(cameras)
+        ]
+        io.write_bytes(video, encode_film(films, video.suffix, frame_ms=_FRAME_MS))
+    started = time.perf_counter()
+    drawn = one(camera, "rays", pipeline, terminate)
+    seconds = time.perf_counter() - started
+    if output is not None:
+        io.write_bytes(output, encode_png(drawn.image))
+    result: dict[str, Any] = {
+        "scene": scene,
+        "pipeline": pipeline,
+        "order": order if pipeline == "cubes" else None,
+        "ball": ball,
+        "terminate": terminate,
+        "width": camera.width,
+        "height": camera.height,
+        "view": None if held is None else view or 0,
+        "psnr_db": _held_out_psnr(drawn.image, camera, held),
+        "counters": asdict(drawn.counters),
+        "seconds": seconds,
+        "check": None,
+        "output": None if output is None else str(output),
+        "video": None if video is None else str(video),
+    }
+    if check:
+        started = time.perf_counter()
+        plain = one(camera, "uniform sampler", "uniform", False)
+        result["check"] = _compare(drawn, plain, time.perf_counter() - started)
+    if json:
+        print_json(result)
+    else:
+        print_facts(_shown(result))
+    if check and not result["check"]["holds"]:
+        raise typer.Exit(1)
+
+
+def _check_outputs(output: Path | None, video: Path | None, *inputs: str | Path | None) -> None:
+    files = [Path(each) for each in inputs if each is not None]
+    if output is not None:
+        if output.suffix != ".png":
+            raise CommandError(f"{output}: the name after -o ends in .png")
+        io.check_output_file(output, *files)
+    if video is not None:
+        if video.suffix not in FILM_KINDS:
+            raise CommandError(f"{video}: the name after --video ends in {', '.join(FILM_KINDS)}")
+        if video == output:
+            raise CommandError(f"{video}: is named both after -o and after --video")
+        io.check_output_file(video, *files)
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise CommandError(f"--size {text}: expected WIDTHxHEIGHT in pixels, as 400x400")
+    return int(width), int(height)
+
+
+def _view(
+    views: tuple[HeldOut, ...], number: int | None, scene: str
+) -> tuple[Camera, HeldOut | None]:
+    if number is None and not views:
+        return _from_side(), None
+    number = number or 0
+    if not 0 <= number < len(views):
+        there = f"0 .. {len(views) - 1}" if views else "none; give --pose FILE.json"
+        raise CommandError(f"--view {number}: the held-out views of {scene} are {there}")
+    return views[number].camera, views[number]
+
+
+def _from_side() -> Camera:
+    """Where the cameras of Blender's synthetic scenes are: 4 away, 30 degrees above the ground."""
+    origin = 4 * np.array([0.0, -math.cos(math.pi / 6), math.sin(math.pi / 6)])
+    return look_at(origin, np.zeros(3), width=_SIDE, height=_SIDE, focal=_focal(_SIDE, _ANGLE_X))
+
+
+def _focal(width: int, angle_x: float) -> float:
+    return width / 2 / math.tan(angle_x / 2)
+
+
+def _orbit(camera: Camera, frames: int) -> list[Camera]:
+    """The camera turned about the z axis, in equal steps once round."""
+    found = []
+    for i in range(frames):
+        angle = 2 * math.pi * i / frames
+        turn = np.eye(3)
+        turn[:2, :2] = [
+            [math.cos(angle), -math.sin(angle)],
+            [math.sin(angle), math.cos(angle)],
+        ]
+        found.append(replace(camera, pose=(turn @ camera.pose).astype(np.float32)))
+    return found
+
+
+def _read_pose(path: Path) -> Camera:
+    """One frame as in Blender's transforms.json: transform_matrix, and camera_angle_x if other."""
+    try:
+        data = json_format.loads(path.read_bytes())
+        pose = np.array(data["transform_matrix"], np.float64)
+        angle = float(data.get("camera_angle_x", _ANGLE_X))
+    except OSError as error:
+        raise CommandError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CommandError(
+            f'{path}: expected JSON {{"transform_matrix": 4 rows of 4 numbers}}, camera to world,'
+            ' and perhaps "camera_angle_x" in radians'
+        ) from error
+    if pose.shape != (4, 4) or not np.isfinite(pose).all():
+        raise CommandError(f"{path}: transform_matrix must be 4 rows of 4 finite numbers")
+    if not 0 < angle < math.pi:
+        raise CommandError(f"{path}: camera_angle_x is {angle}; it must be within 0 .. pi")
+    return Camera(_SIDE, _SIDE, _focal(_SIDE, angle), pose[:3].astype(np.float32))
+
+
+def _held_out_psnr(image: Array, camera: Camera, held: HeldOut | None) -> float | None:
+    """None without a held-out image of this very size."""
+    if held is None or (camera.width, camera.height) != (held.camera.width, held.camera.height):
+        return None
+    return psnr(image, held.image())
+
+
+def _compare(drawn: Rendering, plain: Rendering, seconds: float) -> dict[str, Any]:
+    difference = float(np.abs(drawn.image - plain.image).max())
+    same = drawn.counters.kept == plain.counters.kept
+    return {
+        "holds": same and difference <= 1e-4,
+        "psnr_db": psnr(drawn.image, plain.image),
+        "largest_difference": difference,
+        "candidates": plain.counters.candidates,
+        "kept": plain.counters.kept,
+        "candidate_factor": plain.counters.candidates / max(1, drawn.counters.candidates),
+        "seconds": seconds,
+    }
+
+
+def _shown(result: dict[str, Any]) -> dict[str, object]:
+    counts = result["counters"]
+    how = result["pipeline"]
+    if result["order"]:
+        how += f", {result['order']} order" + (", balls" if result["ball"] else "")
+    shown: dict[str, object] = {
+        "image": f"{result['scene']}, {result['width']} x {result['height']} pixels",
+        "pipeline": how + ("" if result["terminate"] else ", no early termination"),
+    }
+    if result["psnr_db"] is not None:
+        shown["held-out view"] = f"{result['view']}: {result['psnr_db']:.2f} dB"
+    if result["order"]:
+        shown["cubes"] = (
+            f"{counts['cubes']:,} not zero, {counts['pixel_tests']:,} tests of pixels,"
+            f" {counts['points']:,} samples found, {counts['outside']:,} of them outside"
+        )
+    else:
+        shown["candidates"] = (
+            f"{counts['candidates']:,} in the box, of {counts['lattice']:,} on all rays"
+        )
+    shown["samples"] = (
+        f"{counts['kept']:,} kept, {counts['skipped']:,} skipped by early termination,"
+        f" {counts['colored']:,} coloured"
+    )
+    shown["embeddings read"] = f"{counts['dense_bytes'] / 1e6:,.1f} MB if dense, in fp16"
+    shown["time"] = f"{result['seconds']:.2f} s"
+    check = result["check"]
+    if check:
+        decibel = check["psnr_db"]
+        shown["uniform sampler"] = (
+            f"{check['candidates']:,} tests of the mask, {check['candidate_factor']:,.0f} times"
+            f" ours; {check['kept']:,} samples kept; {check['seconds']:.2f} s"
+        )
+        shown["difference"] = f"{check['largest_difference']:.2g} at most, {decibel:.1f} dB"
+        shown["check"] = "holds" if check["holds"] else "DOES NOT HOLD"
+    for name in ("output", "video"):
+        if result[name]:
+            shown[name] = result[name]
+    return shown

@@ -1,0 +1,159 @@
+"""The verb `nerf render`: what it writes and prints, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from nerf_fields import blob_field, orbit_camera
+
+from oleaster.cli import main
+from oleaster.models.nerf.encoding import encode
+from oleaster.models.nerf.image import decode_image
+from oleaster.models.nerf.layout import layouts, quantize
+from oleaster.models.nerf.render import psnr, render
+from oleaster.models.nerf.scene import Facts, HeldOut, Scene, load_scene, save_scene
+from oleaster.models.nerf.tensors import field_tensors
+
+
+def write_scene(path, field):
+    encoded = {}
+    for name, values in field_tensors(field).items():
+        codes = quantize(values, 12)
+        encoded[name] = encode(codes, layouts(values.shape[2]))
+    cameras = [orbit_camera(angle, width=24, height=18) for angle in (0.6, 2.0)]
+    views = tuple(HeldOut.of(each, render(field, each).image) for each in cameras)
+    facts = Facts("blobs", "ours", "none", "", "0", (0.0, 0.0), (0.0, 0.0), 0.0, 0.0)
+    save_scene(path, Scene(field, encoded, views, facts))
+
+
+@pytest.fixture(autouse=True)
+def _workspace(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_scene(Path("blobs.npz"), blob_field(24, 16))
+
+
+def run(capsys, *arguments, status=0):
+    assert main(["nerf", "render", *arguments]) == status
+    return capsys.readouterr()
+
+
+def run_json(capsys, *arguments, status=0):
+    return json.loads(run(capsys, *arguments, "--json", status=status).out)
+
+
+def refused(capsys, *arguments):
+    """The sentence; nothing else is printed or written."""
+    before = sorted(Path.cwd().iterdir())
+    out, err = run(capsys, *arguments, status=2)
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert sorted(Path.cwd().iterdir()) == before
+    return err
+
+
+def test_image_and_counters(capsys):
+    result = run_json(capsys, "blobs.npz", "--view", "1", "-o", "out.png")
+    scene = load_scene("blobs.npz")
+    drawn = render(scene.field, scene.views[1].camera)
+    image = decode_image(Path("out.png").read_bytes())
+    assert np.abs(image - drawn.image).max() <= 0.5 / 255 + 1e-6
+    assert result["counters"] == vars(drawn.counters)
+    assert result["psnr_db"] == pytest.approx(psnr(drawn.image, scene.views[1].image()))
+    assert result["psnr_db"] > 35
+    assert (result["view"], result["order"], result["check"]) == (1, "exact", None)
+
+
+def test_pipelines_agree(capsys):
+    results = [
+        run_json(capsys, "blobs.npz", *options, "--check")
+        for options in (
+            (),
+            ("--order", "octants"),
+            ("--ball",),
+            ("--no-terminate",),
+            ("--pipeline", "uniform"),
+        )
+    ]
+    for result in results:
+        assert result["check"]["holds"]
+        assert result["check"]["psnr_db"] is None or result["check"]["psnr_db"] > 80
+    assert results[3]["check"]["largest_difference"] == 0
+    assert results[0]["check"]["largest_difference"] > 0
+    kept = {result["counters"]["kept"] for result in results}
+    assert len(kept) == 1
+    assert results[2]["counters"]["outside"] > 10 * results[0]["counters"]["outside"]
+
+
+def test_check_that_fails_exits_1(capsys, monkeypatch):
+    def worse(field, camera, pipeline, **options):
+        drawn = render(field, camera, pipeline, **options)
+        if pipeline == "cubes":
+            drawn.image[0, 0] -= 2e-4
+        return drawn
+
+    monkeypatch.setattr("oleaster.cli.nerf.render", worse)
+    assert not run_json(capsys, "blobs.npz", "--check", status=1)["check"]["holds"]
+    assert "DOES NOT HOLD" in run(capsys, "blobs.npz", "--check", status=1).out
+
+
+def test_table(capsys):
+    out = run(capsys, "blobs.npz", "--check").out
+    for words in ("exact order", "skipped by early termination", "held-out view", "holds"):
+        assert words in out
+
+
+def test_size_and_pose(capsys):
+    result = run_json(capsys, "blobs.npz", "--size", "12x9")
+    assert (result["width"], result["height"], result["psnr_db"]) == (12, 9, None)
+    camera = orbit_camera(width=400, height=400)
+    matrix = [*camera.pose.tolist(), [0, 0, 0, 1]]
+    Path("pose.json").write_text(json.dumps({"transform_matrix": matrix}))
+    result = run_json(capsys, "blobs.npz", "--pose", "pose.json", "--size", "10x10", "-o", "p.png")
+    assert (result["width"], result["view"]) == (10, None)
+    assert decode_image(Path("p.png").read_bytes()).std() > 0.05
+
+
+def test_film(capsys):
+    from PIL import Image
+
+    run(capsys, "blobs.npz", "--size", "8x6", "--video", "orbit.gif", "--frames", "3")
+    with Image.open("orbit.gif") as film:
+        assert (film.n_frames, film.size) == (3, (8, 6))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["nothing"], "nothing"),
+        (["blobs.npz", "--size", "0x8"], "0 x 8 pixels"),
+        (["blobs.npz", "--size", "8"], "WIDTHxHEIGHT"),
+        (["blobs.npz", "--size", "99999x8"], "1 .. 16384"),
+        (["blobs.npz", "--view", "2"], "are 0 .. 1"),
+        (["blobs.npz", "--view", "-1"], "are 0 .. 1"),
+        (["blobs.npz", "--pose", "none.json"], "No such file"),
+        (["blobs.npz", "--pose", "blobs.npz"], "expected JSON"),
+        (["blobs.npz", "--pose", "list.json"], "expected JSON"),
+        (["blobs.npz", "--pose", "short.json"], "4 rows"),
+        (["blobs.npz", "--pose", "wide.json"], "within 0 .. pi"),
+        (["blobs.npz", "--pose", "flat.json"], "perpendicular"),
+        (["blobs.npz", "--pose", "short.json", "--view", "0"], "give one of them"),
+        (["blobs.npz", "-o", "out.jpg"], "ends in .png"),
+        (["blobs.npz", "-o", "nowhere/out.png"], "does not exist"),
+        (["blobs.npz", "--video", "out.mp4"], "ends in"),
+        (["blobs.npz", "--video", "a.png", "-o", "a.png"], "both after"),
+        (["blobs.npz", "--pipeline", "uniform", "--ball"], "for --pipeline cubes"),
+        (["blobs.npz", "--pipeline", "rays"], "rays"),
+    ],
+)
+def test_refused(capsys, arguments, sentence):
+    eye = np.eye(4)
+    Path("list.json").write_text("[1, 2]")
+    Path("short.json").write_text(json.dumps({"transform_matrix": eye[:2].tolist()}))
+    wide = {"transform_matrix": eye.tolist(), "camera_angle_x": 4}
+    Path("wide.json").write_text(json.dumps(wide))
+    Path("flat.json").write_text(json.dumps({"transform_matrix": np.zeros((4, 4)).tolist()}))
+    assert sentence in refused(capsys, *arguments)
