@@ -267,7 +267,7 @@ def _write(codes: Codes, encoded: Encoded, bits: Bits) -> None:
     elements = padded.swapaxes(2, 3).reshape(-1, n, group)
     modes, counts = encoded.modes.ravel(), encoded.counts.ravel()
     first = 8 * encoded.bases.ravel()
-    stored: NDArray[np.bool_] = elements.any(axis=2)
+    stored = np.asarray(elements.any(axis=2))
     maps = np.flatnonzero(modes == BITMAP)
     bits[first[maps, None] + np.arange(n)] = stored[maps]
     lists = np.flatnonzero(modes == COORDINATES)

@@ -148,7 +148,7 @@ def seen_cells(field: Field) -> dict[str, NDArray[np.bool_]]:
             # The mask's axes are z, y, x, so a shadow on a plane is already (v, u).
             shadow = cubes.any(axis=2 - w)
             found[f"{kind}_planes[{m}]"] = reads[v].T @ shadow @ reads[u]
-            span = cubes.any(axis=(2 - u, 2 - v))
+            span = np.asarray(cubes.any(axis=(2 - u, 2 - v)))
             found[f"{kind}_lines[{m}]"] = span[None] @ reads[w]
     return found
 

@@ -74,7 +74,7 @@ class HeldOut:
                 f"a held-out image is {codes.shape[1]} x {codes.shape[0]} pixels; its camera has"
                 f" {self.camera.width} x {self.camera.height}"
             )
-        return codes.astype(np.float32) / 255
+        return codes.astype(np.float32) / np.float32(255)
 
 
 @dataclass(frozen=True)
