@@ -8,7 +8,7 @@ from oleaster.sim.networks.layer import Layer, Network, NetworkError
 
 __all__ = ["read_csv"]
 
-MAX_DIMENSION = 1 << 40
+MAX_DIMENSION = 1 << 26
 """The largest M, N or K: that of the largest batch and sequence of a network by name."""
 
 
@@ -93,7 +93,7 @@ def _layer(row: list[str], columns: dict[str, int], where: str) -> Layer:
                     f"{where}: sparsity is {value!r}; only dense GEMMs, 1:1, are read"
                 )
             continue
-        if not re.fullmatch(r"[0-9]{1,13}", value) or not 1 <= int(value) <= MAX_DIMENSION:
+        if not re.fullmatch(r"[0-9]{1,9}", value) or not 1 <= int(value) <= MAX_DIMENSION:
             raise NetworkError(
                 f"{where}: {name.upper()} is {value!r}; it must be a whole number, "
                 f"1 .. {MAX_DIMENSION}"
