@@ -428,7 +428,7 @@ def test_our_accelerator(capsys):
 @pytest.mark.parametrize("memory", ["ideal", "real"])
 @pytest.mark.parametrize("design", ["olive-64x64", "ant-64x64-ws", "gpu-olive"])
 def test_absurd_sizes(capsys, design, memory):
-    Path("net.csv").write_text("Layer, M, N, K\na, 1000000000, 1000000000, 1000000000\n")
+    Path("net.csv").write_text("Layer, M, N, K\na, 67108864, 67108864, 67108864\n")
     options = ["--design", design, "--memory", memory]
     sentence = refused(capsys, "simulate", "net.csv", *options)
-    assert "a: 1000000000 x 1000000000 x 1000000000 is more than" in sentence
+    assert "a: 67108864 x 67108864 x 67108864 is too large for one GEMM" in sentence
