@@ -62,7 +62,7 @@ def test_csv_keeps_every_row(tmp_path_factory: pytest.TempPathFactory, rows: lis
         ("Layer, M, N, K, m\n", "line 1: the column M is there more than once"),
         ("Layer name, IFMAP Height, IFMAP Width,\n", "line 1: is SCALE-Sim's topology of conv"),
         ("Layer, M, N, K\na, 1, 2, 3\nb, 1, x, 3\n", "line 3: N is 'x'; it must be a whole number"),
-        ("Layer, M, N, K\na, 1, 2, 0\n", "line 2: K is '0'; it must be a whole number, 1 .. 109"),
+        ("Layer, M, N, K\na, 1, 2, 0\n", "line 2: K is '0'; it must be a whole number, 1 .. 67"),
         ("Layer, M, N, K\na, -1, 2, 3\n", "line 2: M is '-1'"),
         ("Layer, M, N, K\na, 1.0, 2, 3\n", "line 2: M is '1.0'"),
         ("Layer, M, N, K\na, 1_0, 2, 3\n", "line 2: M is '1_0'"),
