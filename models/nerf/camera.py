@@ -14,7 +14,7 @@ __all__ = ["Camera", "look_at"]
 
 @dataclass(frozen=True, eq=False)
 class Camera:
-    """width, height: pixels. focal: in pixels. pose: (3, 4) float32, camera to world."""
+    """width, height: pixels. focal: in pixels. pose: (3, 4) float32, camera to world, unscaled."""
 
     width: int
     height: int
@@ -28,6 +28,9 @@ class Camera:
             )
         if self.pose.shape != (3, 4) or not np.isfinite(self.pose).all():
             raise FieldError(f"a pose is (3, 4) finite numbers, not {self.pose.shape}")
+        turn = self.pose[:, :3].astype(np.float64)
+        if np.abs(turn.T @ turn - np.eye(3)).max() > 1e-3:
+            raise FieldError("a pose's first three columns are perpendicular and of length 1")
         if not self.focal > 0 or not np.isfinite(self.focal):
             raise FieldError(f"focal length is {self.focal}; it must be above 0")
 

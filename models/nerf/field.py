@@ -6,6 +6,9 @@ its line along `LINE_AXES[m]`; its value at a point is, for each component, plan
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,6 +22,9 @@ Array = NDArray[np.float32]
 
 PLANE_AXES = ((0, 1), (0, 2), (1, 2))
 LINE_AXES = (2, 1, 0)
+
+_PART = 1024  # points at once: six arrays of 48 components and four bytes are 1.2 MB
+_THREADS = min(8, os.cpu_count() or 1)
 
 
 class FieldError(ValueError):
@@ -108,65 +114,120 @@ class Field:
         return (points - self.box[0]) * span
 
     def density(self, points: Array) -> Array:
-        """(n, 3) positions inside the box -> (n,) densities per unit of length."""
-        at = self.lattice(points)
-        total = np.zeros(len(points), np.float32)
-        for products in _products(at, self.size, self._density_cells):
-            total += products.sum(axis=1)
+        """(n, 3) positions inside the box -> (n,) densities per unit of length.
+
+        A point's density does not depend on which other points are asked for with it.
+        """
+        found = np.zeros(len(points), np.float32)
+
+        def evaluate(part: slice, scratch: _Scratch) -> None:
+            for plane, line in self._factors(points[part], self._density_cells, scratch):
+                found[part] += np.einsum("nr,nr->n", plane, line)
+
+        _in_parts(evaluate, len(points))
         if not self.softplus:
-            return np.maximum(total, np.float32(0))
-        return np.logaddexp(total + np.float32(self.density_shift), np.float32(0))
+            return np.maximum(found, np.float32(0))
+        found += np.float32(self.density_shift)
+        return np.maximum(found, 0) + np.log1p(np.exp(-np.abs(found)))
 
     def features(self, points: Array) -> Array:
         """(n, 3) positions inside the box -> (n, F)."""
-        at = self.lattice(points)
-        products = _products(at, self.size, self._color_cells)
-        return np.concatenate(products, axis=1) @ self.basis.T
+        found = np.empty((len(points), len(self.basis)), np.float32)
+
+        def evaluate(part: slice, scratch: _Scratch) -> None:
+            found[part] = self._features(points[part], scratch)
+
+        _in_parts(evaluate, len(points))
+        return found
 
     def colors(self, points: Array, directions: Array) -> Array:
         """(n, 3) positions inside the box and unit directions -> (n, 3) colours, 0 .. 1."""
-        x = self.network_input(self.features(points), directions)
-        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            x = x @ weight.T + bias
-            if i < 2:
-                np.maximum(x, 0, out=x)
-        return 1 / (1 + np.exp(-x))
+        found = np.empty((len(points), 3), np.float32)
+
+        def evaluate(part: slice, scratch: _Scratch) -> None:
+            features = self._features(points[part], scratch)
+            x = self._network_input(features, directions[part], scratch)
+            for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+                x = np.matmul(x, weight.T, out=scratch(f"layer {i}", len(x), len(weight)))
+                x += bias
+                if i < 2:
+                    np.maximum(x, 0, out=x)
+            half = np.float32(0.5)
+            found[part] = np.tanh(x * half) * half + half  # a sigmoid that cannot overflow
+
+        _in_parts(evaluate, len(points))
+        return found
 
     def network_input(self, features: Array, directions: Array) -> Array:
         """Features, direction, and the sines and cosines of both: (n, inputs of the network)."""
-        parts = [features, directions]
-        for values, frequencies in (
-            (features, self.feature_frequencies),
-            (directions, self.direction_frequencies),
-        ):
-            if frequencies:
-                scales = np.float32(2) ** np.arange(frequencies, dtype=np.float32)
-                angles = (values[:, :, None] * scales).reshape(len(values), -1)
-                parts += [np.sin(angles), np.cos(angles)]
-        return np.concatenate(parts, axis=1)
+        return self._network_input(features, directions, _Scratch(len(features)))
 
     def occupied(self, points: Array) -> NDArray[np.bool_]:
         """(n, 3) positions -> (n,): whether the mask's trilinear value is above 0.
 
         Points outside the mask's box are not occupied.
         """
-        if self.mask is None:
-            return np.ones(len(points), bool)
-        size = np.array(self.mask.size, np.float32)
-        at = (points - self.mask.box[0]) * ((size - 1) / (self.mask.box[1] - self.mask.box[0]))
-        inside = ((at >= 0) & (at <= size - 1)).all(axis=1)
-        found = np.zeros(len(points), bool)
-        low = np.minimum(at[inside].astype(np.int32), np.array(self.mask.size) - 2)
-        # A corner counts if its weight is not 0: the far one of an axis only past the near one.
-        beyond = at[inside] > low
-        on = np.zeros(len(low), bool)
-        for corner in np.ndindex(2, 2, 2):
-            offset = np.array(corner)
-            x, y, z = (low + offset).T
-            reaches = ((offset == 0) & (at[inside] < low + 1) | (offset == 1) & beyond).all(axis=1)
-            on |= self.mask.bits[z, y, x] & reaches
-        found[inside] = on
+        found = np.ones(len(points), bool)
+        if self.mask is not None:
+            mask = self.mask
+
+            def evaluate(part: slice, _: _Scratch) -> None:
+                found[part] = _occupied(mask, points[part])
+
+            _in_parts(evaluate, len(points))
         return found
+
+    def _features(self, points: Array, scratch: _Scratch) -> Array:
+        products = scratch("products", len(points), self.basis.shape[1])
+        first = 0
+        for plane, line in self._factors(points, self._color_cells, scratch):
+            np.multiply(plane, line, out=products[:, first : first + plane.shape[1]])
+            first += plane.shape[1]
+        return np.matmul(products, self.basis.T, out=scratch("f", len(points), len(self.basis)))
+
+    def _network_input(self, features: Array, directions: Array, scratch: _Scratch) -> Array:
+        encoded = (
+            (features, self.feature_frequencies),
+            (directions, self.direction_frequencies),
+        )
+        width = sum(values.shape[1] * (1 + 2 * frequencies) for values, frequencies in encoded)
+        found = scratch("input", len(features), width)
+        first = features.shape[1] + directions.shape[1]
+        np.concatenate([features, directions], axis=1, out=found[:, :first])
+        for values, frequencies in encoded:
+            angles = scratch("angles", len(values), values.shape[1] * frequencies)
+            for i in range(frequencies):
+                np.multiply(values, np.float32(2**i), out=angles[:, i::frequencies])
+            for wave in (np.sin, np.cos):
+                wave(angles, out=found[:, first : first + angles.shape[1]])
+                first += angles.shape[1]
+        return found
+
+    def _factors(
+        self, points: Array, cells: list[tuple[Array, Array]], scratch: _Scratch
+    ) -> Iterator[tuple[Array, Array]]:
+        """For each pair the plane and the line at the points: two arrays (n, components).
+
+        They are overwritten when the next pair is asked for.
+        """
+        at = self.lattice(points)
+        low = np.clip(at.astype(np.intp), 0, np.array(self.size) - 2)
+        fractions = at - low.astype(np.float32)
+        for m, (plane, line) in enumerate(cells):
+            shape = len(at), plane.shape[1]
+            # Repeated, because a product of whole arrays is faster than one with a column.
+            f = [scratch(f"fraction {axis}", *shape) for axis in range(3)]
+            if m == 0 or plane.shape[1] != cells[m - 1][0].shape[1]:
+                for axis in range(3):
+                    np.copyto(f[axis], fractions[:, axis, None])
+            bottom, top, spare = (scratch(name, *shape) for name in ("bottom", "top", "spare"))
+            (u, v), w = PLANE_AXES[m], LINE_AXES[m]
+            first = low[:, v] * self.size[u] + low[:, u]
+            _interpolate(plane, first, f[u], bottom, spare)
+            _interpolate(plane, first + self.size[u], f[u], top, spare)
+            _between(bottom, top, f[v])
+            _interpolate(line, low[:, w], f[w], top, spare)
+            yield bottom, top
 
     @cached_property
     def _density_cells(self) -> list[tuple[Array, Array]]:
@@ -185,31 +246,101 @@ def _cells(planes: tuple[Array, ...], lines: tuple[Array, ...]) -> list[tuple[Ar
     ]
 
 
-def _products(
-    at: Array, size: tuple[int, int, int], cells: list[tuple[Array, Array]]
-) -> list[Array]:
-    """For each pair (n, components): bilinear plane times linear line."""
-    low = np.clip(at.astype(np.int32), 0, np.array(size) - 2)
-    f = at - low.astype(np.float32)
-    found = []
-    for m, (plane, line) in enumerate(cells):
-        (u, v), w = PLANE_AXES[m], LINE_AXES[m]
-        first = low[:, v] * size[u] + low[:, u]
-        fu, fv, fw = f[:, u, None], f[:, v, None], f[:, w, None]
-        top = plane[first] * (1 - fu) + plane[first + 1] * fu
-        bottom = plane[first + size[u]] * (1 - fu) + plane[first + size[u] + 1] * fu
-        along = line[low[:, w]] * (1 - fw) + line[low[:, w] + 1] * fw
-        found.append((top * (1 - fv) + bottom * fv) * along)
+def _interpolate(cells: Array, first: NDArray[np.intp], f: Array, out: Array, spare: Array) -> None:
+    """out = between the cells `first` and those after them. f: (n, components), 0 .. 1."""
+    np.take(cells, first, axis=0, out=out, mode="clip")  # "raise" would copy the output
+    np.take(cells, first + 1, axis=0, out=spare, mode="clip")
+    _between(out, spare, f)
+
+
+def _between(low: Array, high: Array, f: Array) -> None:
+    """low += (high - low) * f; `high` is overwritten."""
+    high -= low
+    high *= f
+    low += high
+
+
+def _occupied(mask: Mask, points: Array) -> NDArray[np.bool_]:
+    """(n, 3) positions -> (n,), as `Field.occupied`."""
+    inside = np.ones(len(points), bool)
+    on_face = np.zeros(len(points), bool)
+    cell = np.zeros(len(points), np.intp)
+    at = np.empty((3, len(points)), np.float32)
+    low = np.empty((3, len(points)), np.intp)
+    for i in (2, 1, 0):
+        last = mask.size[i] - 1
+        span = np.float32(last) / (mask.box[1, i] - mask.box[0, i])
+        at[i] = (points[:, i] - mask.box[0, i]) * span
+        inside &= (at[i] >= 0) & (at[i] <= last)
+        np.clip(at[i], 0, last - 1, out=low[i], casting="unsafe")
+        on_face |= (at[i] == low[i]) | (at[i] == low[i] + 1)
+        cell = cell * last + low[i]
+    found = mask.cubes.ravel()[cell] & inside
+    # A cube has a corner that is set, but on a face only that face's corners weigh more than 0.
+    doubtful = np.flatnonzero(found & on_face)
+    if len(doubtful):
+        near, place = low[:, doubtful], at[:, doubtful]
+        found[doubtful] = False
+        for corner in np.ndindex(2, 2, 2):
+            x, y, z = near + np.array(corner)[:, None]
+            weighs = abs(place - (x, y, z)) < 1
+            found[doubtful] |= mask.bits[z, y, x] & weighs.all(axis=0)
     return found
 
 
+class _Scratch:
+    """Arrays by name, kept from one part to the next: fresh memory costs more than the arithmetic.
+
+    rows: the most that is asked for.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+        self._arrays: dict[tuple[str, int], Array] = {}
+
+    def __call__(self, name: str, rows: int, columns: int) -> Array:
+        """(rows, columns) float32 that hold anything."""
+        key = name, columns
+        if key not in self._arrays:
+            self._arrays[key] = np.empty((self._rows, columns), np.float32)
+        return self._arrays[key][:rows]
+
+
+def _in_parts(evaluate: Callable[[slice, _Scratch], None], points: int) -> None:
+    """Call `evaluate` for slices of 0 .. points - 1 whose arrays stay in a core's cache.
+
+    Many are shared among threads: numpy's loops do not hold Python's lock.
+    """
+    parts = [slice(first, min(first + _PART, points)) for first in range(0, points, _PART)]
+    workers = min(_THREADS, (len(parts) + 3) // 4) or 1
+
+    def work(worker: int) -> None:
+        scratch = _Scratch(min(_PART, points))
+        for part in parts[worker::workers]:
+            evaluate(part, scratch)
+
+    if workers == 1:
+        work(0)
+        return
+    with ThreadPoolExecutor(workers) as threads:
+        for _ in threads.map(work, range(workers)):
+            pass
+
+
 def check_field(field: Field) -> None:
-    """Raise FieldError unless shapes fit each other and every value is finite."""
-    nx, ny, nz = field.size
-    sizes = (nx, ny, nz)
-    _expect("box", field.box, (2, 3))
-    if not (field.box[1] > field.box[0]).all():
-        raise FieldError(f"box is {field.box.tolist()}; its upper corner must lie above the lower")
+    """Raise FieldError unless shapes fit each other and every value is finite and in range.
+
+    A mask in which nothing is set is refused too: there would be nothing to render.
+    """
+    _check_box("box", field.box)
+    for kind, planes, lines in (
+        ("density", field.density_planes, field.density_lines),
+        ("color", field.color_planes, field.color_lines),
+    ):
+        for m in range(3):
+            _check_axes(f"{kind}_planes[{m}]", planes[m], 3)
+            _check_axes(f"{kind}_lines[{m}]", lines[m], 2)
+    sizes = nx, ny, nz = field.size
     if min(sizes) < 2:
         raise FieldError(f"the field has {nx} x {ny} x {nz} points; each axis needs at least 2")
     for kind, planes, lines in (
@@ -218,31 +349,62 @@ def check_field(field: Field) -> None:
     ):
         for m in range(3):
             u, v = PLANE_AXES[m]
-            components = planes[m].shape[0]
+            components = len(planes[m])
             _expect(f"{kind}_planes[{m}]", planes[m], (components, sizes[v], sizes[u]))
             _expect(f"{kind}_lines[{m}]", lines[m], (components, sizes[LINE_AXES[m]]))
-    features = field.basis.shape[0]
-    _expect("basis", field.basis, (features, sum(plane.shape[0] for plane in field.color_planes)))
+    _check_axes("basis", field.basis, 2)
+    features = len(field.basis)
+    _expect("basis", field.basis, (features, sum(len(plane) for plane in field.color_planes)))
+    for name in ("feature_frequencies", "direction_frequencies"):
+        if not 0 <= getattr(field, name) <= 16:
+            raise FieldError(f"{name} is {getattr(field, name)}; it must be 0 .. 16")
     width = features * (1 + 2 * field.feature_frequencies)
     width += 3 * (1 + 2 * field.direction_frequencies)
     for i, (weight, bias) in enumerate(zip(field.weights, field.biases, strict=True)):
-        out = 3 if i == 2 else weight.shape[0]
+        _check_axes(f"weights[{i}]", weight, 2)
+        out = 3 if i == 2 else len(weight)
         _expect(f"weights[{i}]", weight, (out, width))
         _expect(f"biases[{i}]", bias, (out,))
         width = out
     if field.mask is not None:
+        _check_axes("mask.bits", field.mask.bits, 3)
+        if field.mask.bits.dtype != bool:
+            raise FieldError(f"mask.bits is {field.mask.bits.dtype}; it must be bool")
         if min(field.mask.size) < 2:
             raise FieldError(f"the mask has {field.mask.size} points; each axis needs at least 2")
-        _expect("mask.box", field.mask.box, (2, 3))
-        if not (field.mask.box[1] > field.mask.box[0]).all():
-            raise FieldError("mask.box: its upper corner must lie above the lower")
-    for name, low in (("near", 0.0), ("far", field.near), ("step_ratio", 0.0)):
-        if not getattr(field, name) > low or not np.isfinite(getattr(field, name)):
-            raise FieldError(f"{name} is {getattr(field, name)}; it must be above {low}")
+        _check_box("mask.box", field.mask.box)
+        if not field.mask.bits.any():
+            raise FieldError("the mask has no point set: the field is empty, nothing to render")
+    for name, low in (
+        ("near", 0.0),
+        ("far", field.near),
+        ("step_ratio", 0.0),
+        ("distance_scale", 0.0),
+    ):
+        value = getattr(field, name)
+        if not value > low or not np.isfinite(value):
+            raise FieldError(f"{name} is {value}; it must be above {low}")
+    if not np.isfinite(field.density_shift):
+        raise FieldError(f"density_shift is {field.density_shift}; it must be finite")
+    if not 0 <= field.weight_threshold < 1:
+        raise FieldError(f"weight_threshold is {field.weight_threshold}; it must be 0 .. 1")
+
+
+def _check_box(name: str, box: Array) -> None:
+    _expect(name, box, (2, 3))
+    if not (box[1] > box[0]).all():
+        raise FieldError(f"{name} is {box.tolist()}; its upper corner must lie above the lower")
+
+
+def _check_axes(name: str, array: NDArray[Any], axes: int) -> None:
+    if array.ndim != axes or 0 in array.shape:
+        raise FieldError(f"{name} is {array.shape}; it must have {axes} axes, none of them empty")
 
 
 def _expect(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
     if array.shape != shape:
         raise FieldError(f"{name} is {array.shape}; it must be {shape}")
+    if array.dtype != np.float32:
+        raise FieldError(f"{name} is {array.dtype}; it must be float32")
     if not np.isfinite(array).all():
         raise FieldError(f"{name} holds NaN or infinity")
