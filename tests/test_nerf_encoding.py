@@ -154,15 +154,27 @@ def test_refuses_a_tensor_that_no_directory_reaches(monkeypatch):
     assert encode(codes, layouts(4)).layout == PLAIN
 
 
-@pytest.mark.parametrize("bits", [2, 8, 16])
+@pytest.mark.parametrize("bits", [2, 5, 8, 16])
 def test_quantises_to_the_nearest_code(bits):
-    values = np.random.default_rng(bits).standard_normal((3, 50, 4)).astype(np.float32)
+    values = np.random.default_rng(bits).standard_t(4, (3, 50, 4)).astype(np.float32)
     codes = quantize(values, bits)
     limit = (1 << (bits - 1)) - 1
     assert np.abs(codes.codes).max() == limit
-    assert np.abs(codes.values() - values).max() <= codes.scale * 0.503
+    inside = np.abs(values) <= limit * codes.scale
+    assert np.abs(codes.values() - values)[inside].max() <= codes.scale * 0.503
+    assert (np.abs(codes.codes) == limit)[~inside].all()
     again = quantize(codes.values(), bits)
     assert np.array_equal(again.codes, codes.codes)
+
+
+def test_quantising_trades_range_for_steps():
+    values = np.random.default_rng(0).standard_normal((4, 500, 4)).astype(np.float32)
+    values[0, 0, 0] = 7
+    whole = np.abs(values - np.rint(values / (7 / 15)) * (7 / 15))
+    ours = np.abs(values - quantize(values, 5).values())
+    assert np.square(ours).mean() < 0.6 * np.square(whole).mean()
+    exact = np.array([-15, 3, 15], np.float32).reshape(1, 3, 1)
+    assert quantize(exact, 5).scale == 1
 
 
 def test_quantising_refuses_what_it_cannot_hold():

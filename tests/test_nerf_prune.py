@@ -223,7 +223,7 @@ def test_prune_refuses_what_it_cannot_reach(field):
 def test_encoding_alone_loses_nothing(field):
     decoded, encoded = encode_field(field, 8)
     for name, tensor in field_tensors(field).items():
-        bits = 8 if "planes" in name else 12
+        bits = 8 if "planes" in name else 10
         assert np.array_equal(field_tensors(decoded)[name], quantize(tensor, bits).values())
         assert encoded[name].bits == bits
     again, twice = encode_field(decoded, 8)
