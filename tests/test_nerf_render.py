@@ -73,7 +73,7 @@ def test_pipelines_give_one_image(data):
     assert np.array_equal(uniform.opacity, cubes.opacity)
     assert uniform.counters.kept == cubes.counters.kept
     stopped = render(field, camera, "cubes", order=order)
-    assert np.abs(stopped.image - uniform.image).max() <= 1e-4 + 1e-6
+    assert np.abs(stopped.image - uniform.image).max() <= 1e-4
     assert stopped.counters.kept == uniform.counters.kept
 
 

@@ -12,9 +12,10 @@ from oleaster.models.nerf.samples import Rays, Samples
 
 __all__ = ["DARK", "Pixels", "Shaded", "shade"]
 
-DARK = np.float32(1e-4)
+DARK = np.float32(0.99e-4)
 """A ray through which less light than this passes takes no more samples (ours; RT-NeRF's own
-threshold is not known). It changes a pixel by at most this, as all later weights sum to less."""
+threshold is not known). All later weights sum to less, so a pixel changes by at most 1e-4; the
+hundredth left over is for the rounding of sums in float32."""
 
 _DENSITIES_AT_ONCE = 1 << 15
 _COLORS_AT_ONCE = 1 << 14
