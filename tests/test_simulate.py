@@ -161,7 +161,10 @@ def test_bad_energy_tables(tmp_path: Path) -> None:
         ("dram_read = 3\n", "must have exactly"),
         (f"[dram_read]\n{good}".replace("= 1", "= -1"), "value is -1"),
         (f"[dram_read]\n{good}".replace("= 1", "= nan"), "value is nan"),
-        (f"[dram_read]\n{good}".replace("pJ/bit", "nJ"), "unit is 'nJ'"),
+        (f"[dram_read]\n{good}".replace("pJ/bit", "nJ"), "unit is 'nJ'; it must be 'pJ/bit'"),
+        (f"[dram_read]\n{good}".replace("pJ/bit", "pJ/MAC"), "unit is 'pJ/MAC'"),
+        (f"[dram_read]\n{good}".replace('"pJ/bit"', '["pJ/bit"]'), r"unit is \['pJ/bit'\]"),
+        (f"[dram_reed]\n{good}", "no design asks for a constant 'dram_reed'"),
     ):
         path.write_text(text)
         with pytest.raises(EnergyError, match=message):
@@ -196,6 +199,11 @@ def test_gpu_by_hand() -> None:
     operand = Operand("int8", 8, 8.0)
     timing = gpu_timing(design, 128, 4096, 137 * 128, operand, operand)
     assert timing.compute_cycles == math.ceil(3 * 68 * 128 * 128 * 4096 / 69_632)
+    # Two elements are decoded for each multiplication, however little of its tile a block fills.
+    olive = load_design("gpu-olive")
+    assert isinstance(olive, GpuDesign)
+    assert gpu_timing(olive, 1, 100, 30, operand, operand).decodes == 2 * 100 * 30
+    assert gpu_timing(design, 1, 100, 30, operand, operand).decodes == 0
     with pytest.raises(DesignFault, match="32-bit operands"):
         gpu_timing(design, 8, 8, 8, operand, Operand("fp32", 32, 32.0))
 

@@ -1,5 +1,6 @@
 """Tables of energy constants, and what a GEMM's events cost by them."""
 
+import re
 import tomllib
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
@@ -12,7 +13,13 @@ from oleaster.sim.performance.timing import Timing
 
 __all__ = ["Constant", "Energy", "EnergyError", "EnergyTable", "energy_of", "load_energy"]
 
-_UNITS = {"pJ/bit", "pJ/cycle", "pJ/MAC", "pJ/element"}
+# Unit by the constant's name.
+_UNITS = {
+    r"static|pe_(leakage|dynamic)_\d+bit": "pJ/cycle",
+    r"(dram|(weight|activation|output)_buffer)_(read|write)": "pJ/bit",
+    r"mac_\d+bit": "pJ/MAC",
+    r"decode": "pJ/element",
+}
 
 
 class EnergyError(ValueError):
@@ -64,8 +71,8 @@ class Energy:
 def load_energy(source: str) -> EnergyTable:
     """A table that comes with us, by name, or one from a path ending in .toml.
 
-    Raises EnergyError: no such table or file, no TOML, a constant without value, unit, node or
-    source, an unknown unit or a negative value.
+    Raises EnergyError: no such table or file, no TOML, a constant that no design asks for or
+    without value, unit, node or source, a wrong unit or a negative value.
     """
     if source.endswith(".toml"):
         try:
@@ -95,20 +102,20 @@ def _parse(text: str, where: str, name: str) -> EnergyTable:
         raise EnergyError(f"{where}: is not TOML: {error}") from error
     title = data.pop("title", "")
     constants = {}
+    wanted = {field.name for field in fields(Constant)}
     for key, entry in data.items():
-        wanted = {field.name for field in fields(Constant)}
+        unit = next((unit for name, unit in _UNITS.items() if re.fullmatch(name, key)), None)
+        if unit is None:
+            raise EnergyError(f"{where}: no design asks for a constant {key!r}")
         if not isinstance(entry, dict) or set(entry) != wanted:
             raise EnergyError(f"{where}: [{key}] must have exactly {', '.join(sorted(wanted))}")
         value = entry["value"]
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
             raise EnergyError(f"{where}: {key}.value is {value!r}; it must be a number from 0 on")
-        if entry["unit"] not in _UNITS:
-            units = ", ".join(sorted(_UNITS))
-            raise EnergyError(
-                f"{where}: {key}.unit is {entry['unit']!r}; it must be one of {units}"
-            )
-        constants[key] = Constant(float(value), entry["unit"], entry["node"], entry["source"])
-    return EnergyTable(name, title, constants)
+        if entry["unit"] != unit:
+            raise EnergyError(f"{where}: {key}.unit is {entry['unit']!r}; it must be {unit!r}")
+        constants[key] = Constant(float(value), unit, str(entry["node"]), str(entry["source"]))
+    return EnergyTable(name, str(title), constants)
 
 
 def energy_of(
