@@ -61,5 +61,5 @@ def gpu_timing(
         sram_weight_read_bits=l2_w,
         sram_output_write_bits=stored,
         sram_output_read_bits=stored,
-        decodes=2 * blocks * tile_m * tile_n * depth * design.decoders,
+        decodes=2 * m * k * n if design.decoders else 0,
     )
