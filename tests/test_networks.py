@@ -299,3 +299,22 @@ def test_smollm2_is_the_real_one(cached: Callable[[str], Path]) -> None:
         decoder.config.num_heads,
         decoder.config.num_kv_heads,
     )
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ((0, 4, 4, 1), "a: M is 0; it must be at least 1"),
+        ((4, -3, 4, 1), "a: K is -3"),
+        ((4, 4, 0, 1), "a: N is 0"),
+        ((4, 4, 4, 0), "a: count is 0"),
+    ],
+)
+def test_layers_by_hand_have_sizes(sizes: tuple[int, int, int, int], message: str) -> None:
+    with pytest.raises(NetworkError, match=message):
+        Layer("a", "linear", *sizes)
+
+
+def test_a_network_has_layers() -> None:
+    with pytest.raises(NetworkError, match="mine: has no layers"):
+        Network("mine", "by hand", ())

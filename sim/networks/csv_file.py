@@ -4,12 +4,9 @@ import csv
 import re
 from pathlib import Path
 
-from oleaster.sim.networks.layer import Layer, Network, NetworkError
+from oleaster.sim.networks.layer import MAX_SIDE, Layer, Network, NetworkError
 
 __all__ = ["read_csv"]
-
-MAX_DIMENSION = 1 << 26
-"""The largest M, N or K: that of the largest batch and sequence of a network by name."""
 
 
 def read_csv(path: Path | str) -> Network:
@@ -23,7 +20,7 @@ def read_csv(path: Path | str) -> Network:
     ------
     NetworkError
         The file cannot be read or is not UTF-8, a column is missing or not known, or a value is
-        no whole number 1 .. `MAX_DIMENSION`; the message has the line's number.
+        no whole number 1 .. `MAX_SIDE`; the message has the line's number.
     """
     path = Path(path)
     try:
@@ -93,10 +90,9 @@ def _layer(row: list[str], columns: dict[str, int], where: str) -> Layer:
                     f"{where}: sparsity is {value!r}; only dense GEMMs, 1:1, are read"
                 )
             continue
-        if not re.fullmatch(r"[0-9]{1,9}", value) or not 1 <= int(value) <= MAX_DIMENSION:
+        if not re.fullmatch(r"[0-9]{1,9}", value) or not 1 <= int(value) <= MAX_SIDE:
             raise NetworkError(
-                f"{where}: {name.upper()} is {value!r}; it must be a whole number, "
-                f"1 .. {MAX_DIMENSION}"
+                f"{where}: {name.upper()} is {value!r}; it must be a whole number, 1 .. {MAX_SIDE}"
             )
         sizes[name] = int(value)
     return Layer(row[0], "linear", sizes["m"], sizes["k"], sizes["n"])

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Convolution", "Kind", "Layer", "Network", "NetworkError"]
+__all__ = ["MAX_SIDE", "Convolution", "Kind", "Layer", "Network", "NetworkError"]
+
+MAX_SIDE = 1 << 26
+"""The largest M, N or K of a GEMM that is simulated."""
 
 Kind = Literal["linear", "attention", "convolution"]
 
@@ -34,7 +37,8 @@ class Layer:
     """C (M, N) = A (M, K) B (N, K)^T, `count` times with different operands.
 
     A holds activations. B holds weights; in a layer of kind "attention" (Q K^T, P V) it holds
-    activations too, and `count` is batch times heads.
+    activations too, and `count` is batch times heads. Raises NetworkError for a size or a count
+    below 1.
     """
 
     name: str
@@ -45,6 +49,11 @@ class Layer:
     count: int = 1
     convolution: Convolution | None = None
 
+    def __post_init__(self) -> None:
+        for what, value in (("M", self.m), ("K", self.k), ("N", self.n), ("count", self.count)):
+            if value < 1:
+                raise NetworkError(f"{self.name}: {what} is {value}; it must be at least 1")
+
     @property
     def macs(self) -> int:
         """Multiplications, all `count` together."""
@@ -53,11 +62,18 @@ class Layer:
 
 @dataclass(frozen=True)
 class Network:
-    """`description` says what the layers are of, as "prefill, batch 16, sequence 128"."""
+    """`description` says what the layers are of, as "prefill, batch 16, sequence 128".
+
+    Raises NetworkError for no layers.
+    """
 
     name: str
     description: str
     layers: tuple[Layer, ...]
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise NetworkError(f"{self.name}: has no layers")
 
     @property
     def macs(self) -> int:

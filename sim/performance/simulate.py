@@ -6,7 +6,7 @@ from functools import cached_property, lru_cache
 from typing import Any, Literal, NamedTuple, get_args
 
 from oleaster.sim.accelerator.memory import MemoryTiming
-from oleaster.sim.networks.layer import Layer, Network
+from oleaster.sim.networks.layer import MAX_SIDE, Layer, Network
 from oleaster.sim.performance.accelerator import accelerator_timing
 from oleaster.sim.performance.design import (
     AcceleratorDesign,
@@ -70,8 +70,8 @@ class LayerResult(NamedTuple):
 COLUMNS = LayerResult._fields
 """Names of a table's columns."""
 
-MAX_SIDE, MAX_MACS = 1 << 26, 1 << 53
-"""M, K or N of one GEMM, and its multiplications: so many are counted exactly, in float64 too."""
+MAX_MACS = 1 << 53
+"""Multiplications of one GEMM: so many are counted exactly, in float64 too."""
 
 _BYTES = tuple(name for name in COLUMNS if name.endswith("_bytes"))
 _CYCLES = tuple(name for name in COLUMNS if name.endswith("_cycles"))
