@@ -94,7 +94,7 @@ def save_checkpoint(path: Path, field: Field) -> None:
         "fea_pe": field.feature_frequencies,
         "featureC": len(field.weights[0]),
     }
-    checkpoint = {"kwargs": kwargs, "state_dict": state}
+    checkpoint: dict[str, Any] = {"kwargs": kwargs, "state_dict": state}
     if field.mask is not None:
         checkpoint["alphaMask.shape"] = (1, 1, *field.mask.bits.shape)
         checkpoint["alphaMask.mask"] = np.packbits(field.mask.bits)
@@ -331,5 +331,5 @@ class _Unpickler(pickle.Unpickler):
 def _check_memo(program: bytes) -> None:
     """Refuse a pickle that numbers its objects so high that a table of them fills the memory."""
     for opcode, argument, _ in pickletools.genops(program):
-        if opcode.name == "LONG_BINPUT" and argument > len(program):
+        if opcode.name == "LONG_BINPUT" and int(argument or 0) > len(program):
             raise FieldError("is damaged: its pickle numbers an object that it cannot hold")

@@ -70,7 +70,7 @@ def _read(path: Path) -> tuple[float, list[Any]]:
     if not isinstance(data, dict):
         raise FieldError(f"{path}: is not an object with camera_angle_x and frames")
     angle, frames = data.get("camera_angle_x"), data.get("frames")
-    if type(angle) not in (float, int) or not 0 < angle < math.pi:
+    if not isinstance(angle, float | int) or angle is True or not 0 < angle < math.pi:
         raise FieldError(f"{path}: camera_angle_x must be an angle between 0 and pi, not {angle!r}")
     if not isinstance(frames, list) or not frames:
         raise FieldError(f"{path}: frames must be a list of at least one view")
