@@ -1,19 +1,21 @@
-"""Zeros for the encoding: cells that no sample reads, small values, and fixed point.
+"""Zeros for the encoding: cells that no sample reads, values that hardly show, and fixed point.
 
 What RT-NeRF prunes, and how, is in no source that we could read: all of this is ours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from oleaster.models.nerf.camera import Camera
 from oleaster.models.nerf.encoding import Encoded, decode_all, encode
 from oleaster.models.nerf.field import LINE_AXES, PLANE_AXES, Array, Field, FieldError, Mask
+from oleaster.models.nerf.importance import plane_importance
 from oleaster.models.nerf.layout import Codes, layouts, quantize
 from oleaster.models.nerf.tensors import TENSORS, field_tensors, with_tensors
 
@@ -36,7 +38,7 @@ class Pruned:
     """What `prune` found.
 
     field: what decoding `encoded` gives, networks rounded to float16. value_bits: of planes.
-    density_share, color_share: of the elements of planes that magnitude pruning was free to take.
+    density_share, color_share: of planes' elements that were not 0, those pruned.
     psnr: in dB, before and after.
     """
 
@@ -53,32 +55,34 @@ class Pruned:
 def prune(
     field: Field,
     psnr: Callable[[Field], float],
+    cameras: Iterable[Camera],
     budget: float = 0.25,
     *,
-    value_bits: Sequence[int] = (8, 10, 12),
-    group: int = 4,
+    value_bits: Sequence[int] = (6, 7, 8, 10, 12),
+    group: int = 1,
 ) -> Pruned:
     """Prune and encode a field so that psnr(field), in dB, falls by at most `budget`.
 
-    The smallest of `value_bits` is taken that leaves two thirds of the budget; of it two fifths go
-    to the density, the rest to the colour. There elements of `group` components (or fewer, where
-    it does not divide them) of planes become 0, the smallest root mean square first; each share
-    is the largest that bisection finds. FieldError if even the widest values cost more than the
-    budget.
+    The smallest of `value_bits` is taken that leaves two fifths of the budget. Two fifths of the
+    rest go to the density, what remains to the colour. There elements of `group` components (or the
+    largest divisor of a tensor's below that) of planes become 0, those first of which `cameras`,
+    a dozen small ones all round, see least (`plane_importance`); each share is the largest that
+    bisection finds. FieldError if even the widest values cost more than the budget.
     """
     if not budget > 0:
         raise FieldError(f"a budget of {budget} dB; it must be above 0")
     before = psnr(field)
     start = _half_networks(drop_unseen(balance(field)))
+    effects = _effects(start, plane_importance(start, cameras), group)
 
     def after(bits: int, density: float, color: float) -> float:
-        cut = _without_small(start, group, density, color)
+        cut = _without_small(start, effects, density, color)
         codes = _quantize_all(cut, bits)
         return psnr(with_tensors(cut, {name: each.values() for name, each in codes.items()}))
 
     for bits in sorted(value_bits):
         quantized = after(bits, 0, 0)
-        if before - quantized <= budget / 3:
+        if before - quantized <= 0.6 * budget:
             break
     left = budget - (before - quantized)
     if not left >= 0:
@@ -88,7 +92,7 @@ def prune(
         )
     density = _largest(lambda share: after(bits, share, 0) >= quantized - 0.4 * left)
     color = _largest(lambda share: after(bits, density, share) >= before - budget)
-    cut, encoded = encode_field(_without_small(start, group, density, color), bits, group)
+    cut, encoded = encode_field(_without_small(start, effects, density, color), bits, group)
     return Pruned(cut, encoded, bits, group, density, color, before, psnr(cut))
 
 
@@ -204,27 +208,32 @@ def _quantize_all(field: Field, value_bits: int) -> dict[str, Codes]:
     return found
 
 
-def _without_small(field: Field, group: int, density: float, color: float) -> Field:
-    """Zeros in the given shares of planes' elements that are not 0, the smallest first."""
+def _effects(field: Field, importance: dict[str, Array], group: int) -> dict[str, Array]:
+    """Plane's name -> (rows, cells, groups): the mean square effect of making an element 0."""
+    tensors = field_tensors(field)
+    found = {}
+    for name, weights in importance.items():
+        rows, cells, components = weights.shape
+        width = _divisor(components, group)
+        squares = np.square(tensors[name]) * weights
+        found[name] = squares.reshape(rows, cells, -1, width).mean(axis=3)
+    return found
+
+
+def _without_small(field: Field, effects: dict[str, Array], density: float, color: float) -> Field:
+    """Zeros in the given shares of planes' elements that are not 0, the least effect first."""
     tensors = field_tensors(field)
     for kind, share in (("density", density), ("color", color)):
-        names = [f"{kind}_planes[{m}]" for m in range(3)]
-        powers = [_powers(tensors[name], group) for name in names]
-        there = np.concatenate([power[power > 0] for power in powers])
+        some = {name: effects[name] for name in effects if name.startswith(kind)}
+        there = np.concatenate([effect[effect > 0] for effect in some.values()])
         if share == 0 or not there.size:
             continue
         border = np.quantile(there, share)
-        for name, power in zip(names, powers, strict=True):
-            kept = np.repeat(power > border, tensors[name].shape[2] // power.shape[2], axis=2)
+        for name, effect in some.items():
+            width = tensors[name].shape[2] // effect.shape[2]
+            kept = np.repeat(effect > border, width, axis=2)
             tensors[name] = np.where(kept, tensors[name], 0)
     return with_tensors(field, tensors)
-
-
-def _powers(tensor: Array, group: int) -> Array:
-    """(rows, cells, groups): mean squares of elements."""
-    rows, cells, components = tensor.shape
-    width = _divisor(components, group)
-    return np.square(tensor).reshape(rows, cells, components // width, width).mean(axis=3)
 
 
 def _divisor(components: int, group: int) -> int:

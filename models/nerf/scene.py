@@ -82,7 +82,7 @@ class Facts:
     """About a scene. origin: of its images. command: that trained it. version: of oleaster.
 
     psnr, float_psnr: dB against each held-out view, of this field and of the one before pruning
-    and quantisation. density_share, color_share: of planes' elements pruned by magnitude.
+    and quantisation. density_share, color_share: of planes' elements that were not 0, those pruned.
     """
 
     name: str
