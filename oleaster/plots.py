@@ -311,9 +311,11 @@ def _stacked(
 def _bars(simulation: Simulation) -> dict[str, list[LayerGroup]]:
     """The bars by name: identical layers; blocks of layers, or the largest, if those are many."""
     groups = group_layers(simulation.rows)
-    if len(groups) <= _MOST_BARS:
-        return {_label(group.name, group.layers): [group] for group in groups}
     blocks: dict[str, list[LayerGroup]] = {}
+    if len(groups) <= _MOST_BARS:
+        for group in groups:  # names in a user's file may repeat
+            blocks.setdefault(_label(group.name, group.layers), []).append(group)
+        return blocks
     for group in groups:
         first, *rest = group.name.split(".")
         block = f"{first}.{rest[0]}" if rest and rest[0].isdecimal() else first

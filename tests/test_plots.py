@@ -99,6 +99,14 @@ def test_many_layers_become_blocks():
     assert sum(bar_lengths(axes).values()) == pytest.approx(simulation.total.cycles / 1e3)
 
 
+def test_layers_of_one_name_share_a_bar():
+    layers = [linear("g"), linear("g", n=128), linear("a.0.1"), linear("a.1.0", k=128)]
+    simulation = simulation_of(layers)
+    axes = plot_simulation(simulation).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["g", "a.0.1", "a.1.0"]
+    assert sum(bar_lengths(axes).values()) == pytest.approx(simulation.total.cycles)
+
+
 def test_more_blocks_than_bars():
     layers = [linear(f"layer{i}", n=8 * (1 + i)) for i in range(100)]
     simulation = simulation_of(layers)
