@@ -149,7 +149,6 @@ class _Accelerator(Simulation):
         AcceleratorDesign.dram_latency_cycles
     )
     dram_share: Annotated[float, Field(gt=0, le=1)] = AcceleratorDesign.dram_share
-    decoders: bool = AcceleratorDesign.decoders
 
     def build(self, name: str, title: str, folder: Path | None) -> Design:
         return AcceleratorDesign(**self._common(name, title, folder))

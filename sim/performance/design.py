@@ -138,7 +138,6 @@ class AcceleratorDesign(_Common):
     output_format: str = "int32"
     dram_latency_cycles: int = 100
     dram_share: float = 1.0
-    decoders: bool = True
     pe_bits = 4
 
     @property
