@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from oleaster import __version__
 from oleaster.io import write_bytes
@@ -12,6 +13,9 @@ from oleaster.reproduce.olive import OliveEvaluation
 from oleaster.reproduce.public_simulator import BATCH, RIVALS
 from oleaster.reproduce.published import published
 from oleaster.sim.performance.simulate import LayerResult
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["write_page"]
 
@@ -34,11 +38,11 @@ def write_page(evaluation: OliveEvaluation, folder: Path) -> list[Path]:
     return [page, *figures]
 
 
-def _figures(evaluation: OliveEvaluation) -> dict[str, object]:
-    every = [(result, "ideal") for result in evaluation.claims]
-    accelerator = [result for result, _ in every if result.claim.platform == "accelerator"]
-    gpu = [result for result, _ in every if result.claim.platform == "gpu"]
-    figures: dict[str, object] = {}
+def _figures(evaluation: OliveEvaluation) -> "dict[str, Figure]":
+    claims = evaluation.claims
+    accelerator = [result for result in claims if result.claim.platform == "accelerator"]
+    gpu = [result for result in claims if result.claim.platform == "gpu"]
+    figures: dict[str, Figure] = {}
     for what in ("speed", "energy"):
         label = "times faster" if what == "speed" else "times less energy"
         figures[f"olive-{what}-accelerator"] = bar_groups(

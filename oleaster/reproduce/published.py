@@ -44,7 +44,7 @@ class Area(NamedTuple):
 
     unit: str
     um2: float
-    count: int
+    count: int  # type: ignore[assignment]  # a column, not the method of tuples
     share: float
 
 
