@@ -10,12 +10,15 @@ import pytest
 from nerf_fields import blob_field, orbit_camera
 
 from oleaster.cli import main
+from oleaster.models.nerf.checkpoint import save_checkpoint
 from oleaster.models.nerf.encoding import encode
+from oleaster.models.nerf.files import save_field
 from oleaster.models.nerf.image import decode_image
 from oleaster.models.nerf.layout import layouts, quantize
 from oleaster.models.nerf.render import psnr, render
 from oleaster.models.nerf.scene import Facts, HeldOut, Scene, load_scene, save_scene
 from oleaster.models.nerf.tensors import field_tensors
+from oleaster.models.nerf.traffic import Visits, encoded_bytes
 
 
 def write_scene(path, field):
@@ -115,6 +118,34 @@ def test_size_and_pose(capsys):
     result = run_json(capsys, "blobs.npz", "--pose", "pose.json", "--size", "10x10", "-o", "p.png")
     assert (result["width"], result["view"]) == (10, None)
     assert decode_image(Path("p.png").read_bytes()).std() > 0.05
+
+
+def test_bytes_read(capsys):
+    scene, visits = load_scene("blobs.npz"), Visits(load_scene("blobs.npz").field)
+    render(scene.field, scene.views[0].camera, visits=visits)
+    read = encoded_bytes(scene.encoded, visits)
+    assert run_json(capsys, "blobs.npz")["encoded_bytes"] == read > 0
+    assert "MB as encoded" in run(capsys, "blobs.npz").out
+
+
+def test_fields_without_views(capsys):
+    field = blob_field(24, 16)
+    save_field(Path("field.npz"), field)
+    save_checkpoint(Path("field.th"), field)
+    results = [
+        run_json(capsys, name, "--size", "20x20", "-o", f"{name}.png")
+        for name in ("field.npz", "field.th")
+    ]
+    images = [decode_image(Path(f"{name}.png").read_bytes()) for name in ("field.npz", "field.th")]
+    assert images[0].std() > 0.05
+    np.testing.assert_allclose(images[0], images[1], atol=1 / 255 + 1e-6)
+    for result in results:
+        assert (result["view"], result["psnr_db"], result["encoded_bytes"]) == (None, None, None)
+    assert "none; give --pose" in refused(capsys, "field.npz", "--view", "0")
+    Path("field.th").write_bytes(Path("field.th").read_bytes()[:1000])
+    assert "field.th" in refused(capsys, "field.th")
+    Path("field.npz").write_bytes(Path("field.npz").read_bytes()[:1000])
+    assert "field.npz" in refused(capsys, "field.npz")
 
 
 def test_film(capsys):

@@ -33,10 +33,9 @@ def decode_image(data: bytes) -> Array:
             rgba = np.asarray(opened.convert("RGBA"))
     except Exception as error:  # pillow raises many kinds for a damaged file
         raise FieldError(f"an image cannot be read: {error}") from error
-    values = rgba.astype(np.float32) / 255
+    values: Array = rgba.astype(np.float32) / np.float32(255)
     alpha = values[..., 3:]
-    image: Array = values[..., :3] * alpha + (1 - alpha)
-    return image
+    return values[..., :3] * alpha + (1 - alpha)
 
 
 def encode_film(frames: Sequence[Array], kind: str, *, frame_ms: int) -> bytes:

@@ -15,6 +15,7 @@ from oleaster.models.nerf.cubes import CubeCounts, Order, plan_walk
 from oleaster.models.nerf.field import Array, Field, FieldError, Mask
 from oleaster.models.nerf.samples import cast_rays
 from oleaster.models.nerf.shade import Pixels, Shaded, shade
+from oleaster.models.nerf.traffic import Visits
 from oleaster.models.nerf.uniform import uniform_samples
 
 __all__ = ["Counters", "Order", "Pipeline", "Rendering", "psnr", "render"]
@@ -68,12 +69,14 @@ def render(
     order: Order = "exact",
     terminate: bool = True,
     ball: bool = False,
+    visits: Visits | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Rendering:
     """The field as the camera sees it. order, ball: of the cube walk.
 
     terminate: rays take no more samples once their transmittance is below 1e-4; the uniform
-    sampler still computes their densities, as TensoRF does. report: called with rays done and all.
+    sampler still computes their densities, as TensoRF does. visits: told what embeddings are read.
+    report: called with rays done and all.
     Without termination both pipelines give the same image to the last bit.
     """
     if field.mask is None:
@@ -90,11 +93,11 @@ def render(
         if walk is None:
             samples, tested = uniform_samples(field, part)
             candidates += tested
-            shade(field, part, samples, pixels, shaded, terminate=terminate)
+            shade(field, part, samples, pixels, shaded, terminate=terminate, visits=visits)
         else:
             batches = walk.batches(part, top, bottom, walked, whole=not terminate)
             for samples in batches:
-                shade(field, part, samples, pixels, shaded, terminate=terminate)
+                shade(field, part, samples, pixels, shaded, terminate=terminate, visits=visits)
         images.append(pixels.finish(field.white_background))
         opacities.append(pixels.opacity)
         report(bottom * camera.width, len(rays))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from oleaster.models.nerf.field import Array, Field
 from oleaster.models.nerf.samples import Rays, Samples
+from oleaster.models.nerf.traffic import Visits
 
 __all__ = ["DARK", "Pixels", "Shaded", "shade"]
 
@@ -64,11 +65,13 @@ def shade(
     counts: Shaded,
     *,
     terminate: bool,
+    visits: Visits | None = None,
 ) -> None:
     """Add a batch of samples, which lie behind all earlier ones of their rays, to the pixels.
 
     With `terminate`, densities of rays that were dark before the batch are not asked, and no sample
     behind the one that made its ray dark counts: so the image does not depend on the batches.
+    visits: told what embeddings are read.
     """
     counts.kept += len(samples.ray)
     if terminate:
@@ -77,7 +80,8 @@ def shade(
         if not lit.all():
             samples = Samples(samples.ray[lit], samples.k[lit])
     counts.density += len(samples.ray)
-    weights = _weights(_alphas(field, rays, samples), samples, pixels, terminate)
+    alphas = _alphas(field, rays, samples, visits)
+    weights = _weights(alphas, samples, pixels, terminate)
     np.add.at(pixels.opacity, samples.ray, weights)
     seen = np.flatnonzero(weights > np.float32(field.weight_threshold))
     counts.colored += len(seen)
@@ -85,16 +89,22 @@ def shade(
         part = seen[first : first + _COLORS_AT_ONCE]
         some = Samples(samples.ray[part], samples.k[part])
         directions = np.ascontiguousarray(rays.directions[:, some.ray].T)
-        colors = field.colors(rays.points(some), directions)
+        points = rays.points(some)
+        if visits is not None:
+            visits.add("color", points)
+        colors = field.colors(points, directions)
         np.add.at(pixels.color, some.ray, weights[part, None] * colors)
 
 
-def _alphas(field: Field, rays: Rays, samples: Samples) -> Array:
+def _alphas(field: Field, rays: Rays, samples: Samples, visits: Visits | None) -> Array:
     """(n,) how much of the light each sample keeps."""
     density = np.empty(len(samples.ray), np.float32)
     for first in range(0, len(density), _DENSITIES_AT_ONCE):
         part = slice(first, first + _DENSITIES_AT_ONCE)
-        density[part] = field.density(rays.points(Samples(samples.ray[part], samples.k[part])))
+        points = rays.points(Samples(samples.ray[part], samples.k[part]))
+        if visits is not None:
+            visits.add("density", points)
+        density[part] = field.density(points)
     optical = density * rays.lengths(samples) * np.float32(field.distance_scale)
     alphas: Array = 1 - np.exp(-optical)
     return alphas

@@ -16,10 +16,14 @@ from oleaster import io
 from oleaster.cli import nerf_info
 from oleaster.cli.output import CommandError, Json, print_facts, print_json, progress_bar
 from oleaster.models.nerf.camera import Camera, look_at
-from oleaster.models.nerf.field import Array
+from oleaster.models.nerf.checkpoint import load_checkpoint
+from oleaster.models.nerf.encoding import Encoded
+from oleaster.models.nerf.field import Array, Field
+from oleaster.models.nerf.files import load_field
 from oleaster.models.nerf.image import FILM_KINDS, encode_film, encode_png
 from oleaster.models.nerf.render import Order, Pipeline, Rendering, psnr, render
-from oleaster.models.nerf.scene import HeldOut, load_scene
+from oleaster.models.nerf.scene import HeldOut, load_scene, scene_names
+from oleaster.models.nerf.traffic import Visits, encoded_bytes
 
 app = typer.Typer(help="Radiance fields: scenes, images, encodings.", no_args_is_help=True)
 app.command()(nerf_info.info)
@@ -32,7 +36,11 @@ _FRAME_MS = 80
 @app.command("render")
 def render_scene(
     scene: Annotated[
-        str, typer.Argument(metavar="SCENE|FILE.npz", help="See `oleaster nerf info`.")
+        str,
+        typer.Argument(
+            metavar="SCENE|FILE.npz|FILE.th",
+            help="A scene (see `oleaster nerf info`), a field, or a checkpoint of TensoRF.",
+        ),
     ],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="IMG.png", help="Write the image.")
@@ -85,24 +93,31 @@ def render_scene(
         raise CommandError("--order and --ball are for --pipeline cubes")
     _check_outputs(output, video, scene, pose)
     width_height = _size(size)
-    loaded = load_scene(scene)
+    field, views, encoded = _load(scene)
     held: HeldOut | None = None
     if pose is not None:
         camera = _read_pose(pose)
     else:
-        camera, held = _view(loaded.views, view, scene)
+        camera, held = _view(views, view, scene)
     if width_height is not None:
         camera = camera.scaled(*width_height)
 
-    def one(camera: Camera, label: str, pipeline: Pipeline, terminate: bool) -> Rendering:
+    def one(
+        camera: Camera,
+        label: str,
+        pipeline: Pipeline,
+        terminate: bool,
+        visits: Visits | None = None,
+    ) -> Rendering:
         with progress_bar(label) as report:
             return render(
-                loaded.field,
+                field,
                 camera,
                 pipeline,
                 order=order,
                 ball=ball and pipeline == "cubes",
                 terminate=terminate,
+                visits=visits,
                 report=report,
             )
 
@@ -114,7 +129,8 @@ def render_scene(
         ]
         io.write_bytes(video, encode_film(films, video.suffix, frame_ms=_FRAME_MS))
     started = time.perf_counter()
-    drawn = one(camera, "rays", pipeline, terminate)
+    visits = None if encoded is None else Visits(field)
+    drawn = one(camera, "rays", pipeline, terminate, visits)
     seconds = time.perf_counter() - started
     if output is not None:
         io.write_bytes(output, encode_png(drawn.image))
@@ -129,6 +145,7 @@ def render_scene(
         "view": None if held is None else view or 0,
         "psnr_db": _held_out_psnr(drawn.image, camera, held),
         "counters": asdict(drawn.counters),
+        "encoded_bytes": encoded_bytes(encoded, visits) if encoded and visits else None,
         "seconds": seconds,
         "check": None,
         "output": None if output is None else str(output),
@@ -144,6 +161,28 @@ def render_scene(
         print_facts(_shown(result))
     if check and not result["check"]["holds"]:
         raise typer.Exit(1)
+
+
+def _load(
+    source: str,
+) -> tuple[Field, tuple[HeldOut, ...], dict[str, Encoded] | None]:
+    """A field, with the held-out views and the encoding of a scene."""
+    path = Path(source)
+    if path.suffix == ".th":
+        return load_checkpoint(path), (), None
+    if source not in scene_names() and path.suffix == ".npz" and _is_field(path):
+        return load_field(path), (), None
+    scene = load_scene(source)
+    return scene.field, scene.views, scene.encoded
+
+
+def _is_field(path: Path) -> bool:
+    """Whether an .npz file calls itself a plain field; what is damaged is left to the readers."""
+    try:
+        with path.open("rb") as data, np.load(data, allow_pickle=False) as file:
+            return str(file["format"]) == "oleaster field"
+    except Exception:  # numpy raises anything
+        return False
 
 
 def _check_outputs(output: Path | None, video: Path | None, *inputs: str | Path | None) -> None:
@@ -270,7 +309,10 @@ def _shown(result: dict[str, Any]) -> dict[str, object]:
         f"{counts['kept']:,} kept, {counts['skipped']:,} skipped by early termination,"
         f" {counts['colored']:,} coloured"
     )
-    shown["embeddings read"] = f"{counts['dense_bytes'] / 1e6:,.1f} MB if dense, in fp16"
+    read = f"{counts['dense_bytes'] / 1e6:,.1f} MB if dense, in fp16"
+    if result["encoded_bytes"] is not None:
+        read += f"; {result['encoded_bytes'] / 1e6:,.1f} MB as encoded"
+    shown["embeddings read"] = read
     shown["time"] = f"{result['seconds']:.2f} s"
     check = result["check"]
     if check:
