@@ -17,29 +17,27 @@ from oleaster.models.outlier_list import (
 from oleaster.models.quantize import QuantizedTensor, quantization_stats, quantize
 from oleaster.models.scale_search import Granularity, QuantizeError
 
-__all__ = ["RIVALS", "AnyTensor", "Rival", "quantize_any", "stats", "stored_bits_per_value"]
+__all__ = ["RIVALS", "AnyTensor", "Rival", "quantize_any", "stats"]
 
 AnyTensor = QuantizedTensor | OutlierListTensor
 
 
 class Rival(NamedTuple):
-    """What a format is called and comes from.
+    """How a format is used where it is compared.
 
     weights: how scales of weights lie, by its paper or, for ANT, its authors' code.
     weights_only: activations stay float, as on GOBO.
     """
 
-    accelerator: str
-    source: str
     weights: Granularity = "tensor"
     weights_only: bool = False
 
 
 RIVALS = {
-    "adafloat8": Rival("AdaptivFloat<8,3>", "Tambe et al., DAC 2020"),
-    "olaccel4": Rival("OLAccel", "Park, Kim and Yoo, ISCA 2018"),
-    "gobo3": Rival("GOBO", "Zadeh et al., MICRO 2020", weights_only=True),
-    "ant4": Rival("ANT", "Guo et al., MICRO 2022", weights="channel"),
+    "adafloat8": Rival(),  # AdaptivFloat<8,3>: Tambe et al., DAC 2020
+    "olaccel4": Rival(),  # Park, Kim and Yoo, ISCA 2018
+    "gobo3": Rival(weights_only=True),  # Zadeh et al., MICRO 2020
+    "ant4": Rival(weights="channel"),  # Guo et al., MICRO 2022
 }
 """By the name of the format, as `quantize_any` takes it."""
 
@@ -72,11 +70,3 @@ def stats(x: ArrayLike, q: AnyTensor) -> dict[str, float]:
     if isinstance(q, OutlierListTensor):
         return outlier_list_stats(x, q)
     return quantization_stats(x, q)
-
-
-def stored_bits_per_value(x: ArrayLike, format: str) -> float:
-    """Bits that `x` takes in `format`, lists of outliers included, by element; scales do not count.
-
-    Raises as `quantize`.
-    """
-    return quantize_any(x, format).bits_per_value

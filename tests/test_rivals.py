@@ -22,7 +22,7 @@ from oleaster.models.quantize import (
     quantize,
     save_quantized,
 )
-from oleaster.models.rivals import RIVALS, quantize_any, stats, stored_bits_per_value
+from oleaster.models.rivals import RIVALS, quantize_any, stats
 
 POT4 = [0, 1, 2, 4, 8, 16, 32, 64]
 # By octave: 1, 1 1/16 .. 1 15/16 in units of 1/16; the very first gives its place to zero.
@@ -254,17 +254,14 @@ def test_bytes_hold_the_tensor_and_no_more(name: str, x: np.ndarray) -> None:
 
 def test_bits_per_value() -> None:
     x = heavy(384, 384) * np.float32(0.05)
-    assert {name: stored_bits_per_value(x, name) for name in ("ant4", "adafloat8", "int8")} == {
-        "ant4": 4,
-        "adafloat8": 8,
-        "int8": 8,
-    }
+    for name, bits in (("ant4", 4), ("adafloat8", 8), ("int8", 8)):
+        assert quantize_any(x, name).bits_per_value == bits
     share = int(0.03 * x.size) / x.size
-    assert stored_bits_per_value(x, "olaccel4") == 4 + share * (16 + 18)
+    assert quantize_any(x, "olaccel4").bits_per_value == 4 + share * (16 + 18)
     gobo = quantize_gobo(x)
     outliers = len(gobo.positions) / x.size
     expected = 3 + 256 / x.size + outliers * (32 + 18)
-    assert stored_bits_per_value(x, "gobo3") == pytest.approx(expected)
+    assert gobo.bits_per_value == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", RIVALS)
