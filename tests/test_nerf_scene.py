@@ -22,6 +22,7 @@ from oleaster.models.nerf.render import psnr, render
 from oleaster.models.nerf.scene import (
     HeldOut,
     Scene,
+    drift_psnr,
     load_scene,
     make_scene,
     save_scene,
@@ -95,6 +96,22 @@ def test_facts_hold_each_views_psnr(scene):
         assert after == pytest.approx(psnr(image, view.image()), abs=1e-3)
         assert before > after > 20
     assert view_psnr(scene.views)(scene.field) == pytest.approx(np.mean(scene.facts.psnr), abs=1e-3)
+
+
+def test_drift_adds_to_the_error_that_is_there(scene):
+    field = blob_field(32, 20)
+    cameras = [view.camera for view in scene.views]
+    measure = drift_psnr(field, cameras, 35.0)
+    assert measure(field) == pytest.approx(35.0)
+    rng = np.random.default_rng(0)
+    errors = []
+    for camera in cameras:
+        image = render(field, camera).image
+        reference = image + rng.standard_normal(image.shape) * 10 ** (-35 / 20)
+        errors.append(np.square(render(scene.field, camera).image - reference).mean())
+    assert measure(scene.field) == pytest.approx(-10 * np.log10(np.mean(errors)), abs=0.3)
+    black = dataclasses.replace(field, biases=tuple(bias - 9 for bias in field.biases))
+    assert measure(black) < 15
 
 
 def test_held_out_images_round_to_eight_bits(scene):
