@@ -6,6 +6,7 @@ Reads Wavefront OBJ as far as our meshes go: v, vt, vn, f, and one texture given
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ MESHES = {
 _REACH = 1.15  # the farthest point from the middle, in the scene's units
 _FINER = 2  # samples along each side of a pixel
 _SUN = np.array([0.35, -0.45, 0.82]) / np.linalg.norm([0.35, -0.45, 0.82])
-_AMBIENT, _DIFFUSE, _GLOSS, _SHINE = 0.4, 0.45, 0.15, 20
+_AMBIENT, _DIFFUSE, _GLOSS, _SHINE = 0.45, 0.45, 0.12, 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,24 +123,22 @@ def load_mesh(path: Path, texture: Path, *, y_up: bool = True) -> Mesh:
     values: dict[str, list[list[float]]] = {"v": [], "vt": [], "vn": []}
     faces: list[list[list[int]]] = []
     try:
-        for number, line in enumerate(path.read_text().splitlines(), 1):
+        for line in path.read_text().splitlines():
             kind, *words = line.split() or [""]
             if kind in values:
                 values[kind].append([float(word) for word in words])
             elif kind == "f":
                 corners = [[int(part or 0) for part in word.split("/")] for word in words]
-                faces += [
-                    [corners[0], *pair] for pair in zip(corners[1:], corners[2:], strict=False)
-                ]
+                faces += [[corners[0], *pair] for pair in pairwise(corners[1:])]
     except (UnicodeDecodeError, ValueError) as error:
-        raise FieldError(f"{path}: is not an OBJ file (line {number}: {error})") from error
+        raise FieldError(f"{path}: is not an OBJ file ({error})") from error
     except OSError as error:
         raise FieldError(f"{path}: cannot be read: {error.strerror or error}") from error
     if not faces:
         raise FieldError(f"{path}: has no faces; expected a Wavefront OBJ file")
     try:
         # Indices count from 1; a negative one counts from the end, which none of our meshes does.
-        table = np.array([[(c + [0, 0])[:3] for c in face] for face in faces]) - 1
+        table = np.array([[[*c, 0, 0][:3] for c in face] for face in faces]) - 1
         points = np.array(values["v"])[:, :3][table[..., 0]]
         coordinates = np.array(values["vt"])[:, :2][table[..., 1]]
     except (IndexError, ValueError) as error:

@@ -17,10 +17,12 @@ from torch.nn import functional
 
 from oleaster.models.nerf.camera import Camera
 from oleaster.models.nerf.field import LINE_AXES, PLANE_AXES, Array, Field, FieldError, Mask
+from oleaster.models.nerf.prune import balance, drop_unseen
 
-__all__ = ["Model", "cropped", "initial_field", "resized"]
+__all__ = ["Model", "cropped", "initial_field", "resized", "thinned"]
 
 _MASK_THRESHOLD = 1e-4  # TensoRF's alphaMask_thres
+_SEEN = 1e-3  # of a weight: a quarter of a step of 8 bits
 _RAYS_AT_ONCE = 4096
 
 
@@ -164,33 +166,35 @@ class Model(nn.Module):
         Args:
             jitter: (n,), 0 .. 1, by what part of a step each ray's samples are moved (training).
         """
-        facts, rays = self._facts, len(origins)
+        rays = len(origins)
+        points, kept, weights = self._march(origins, directions, jitter)
+        colored = kept[weights.detach()[kept] > self._facts.weight_threshold]
+        ray = torch.div(colored, self.samples, rounding_mode="floor")
+        colors = self.colors(points[colored], directions[ray])
+        pixels = torch.zeros(rays, 3, device=points.device)
+        pixels = pixels.index_add(0, ray, weights[colored, None] * colors)
+        opacity = weights.reshape(rays, -1).sum(dim=1)
+        if self._facts.white_background:
+            pixels = pixels + (1 - opacity)[:, None]
+        return pixels.clamp(0, 1), opacity
+
+    def _march(
+        self, origins: Tensor, directions: Tensor, jitter: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """All samples (rays * samples, 3), indices of those in box and mask, weights of all."""
         t = self._starts(origins, directions)[:, None] + self.step * (
             torch.arange(self.samples, device=origins.device)
             + (0.0 if jitter is None else jitter[:, None])
         )
-        points = origins[:, None] + t[..., None] * directions[:, None]
-        inside = ((points >= self.box[0]) & (points <= self.box[1])).all(dim=-1)
-        # Indices of the samples that count: everything after this works on those alone.
-        kept = inside.reshape(-1).nonzero().squeeze(1)
-        if facts.mask is not None:
-            kept = kept[self.occupied(points.reshape(-1, 3)[kept])]
-        kept_points = points.reshape(-1, 3)[kept]
+        points = (origins[:, None] + t[..., None] * directions[:, None]).reshape(-1, 3)
+        # Everything after this works on the samples that count alone.
+        kept = self._inside(points).nonzero().squeeze(1)
+        kept = kept[self.occupied(points[kept])]
         distances = torch.diff(t, dim=1, append=t[:, -1:]).reshape(-1)[kept]
-        depths = self.density(kept_points) * distances * facts.distance_scale
-        depth = torch.zeros(rays * self.samples, device=t.device).index_put((kept,), depths)
-        depth = depth.reshape(rays, self.samples)
+        depths = self.density(points[kept]) * distances * self._facts.distance_scale
+        depth = torch.zeros(t.numel(), device=t.device).index_put((kept,), depths).reshape(t.shape)
         before = depth.cumsum(dim=1) - depth
-        weights = (torch.exp(-before) * -torch.expm1(-depth)).reshape(-1)
-        colored = kept[weights.detach()[kept] > facts.weight_threshold]
-        ray = torch.div(colored, self.samples, rounding_mode="floor")
-        colors = self.colors(points.reshape(-1, 3)[colored], directions[ray])
-        pixels = torch.zeros(rays, 3, device=t.device)
-        pixels = pixels.index_add(0, ray, weights[colored, None] * colors)
-        opacity = weights.reshape(rays, -1).sum(dim=1)
-        if facts.white_background:
-            pixels = pixels + (1 - opacity)[:, None]
-        return pixels.clamp(0, 1), opacity
+        return points, kept, (torch.exp(-before) * -torch.expm1(-depth)).reshape(-1)
 
     @torch.no_grad()
     def image(self, camera: Camera) -> Array:
@@ -205,16 +209,29 @@ class Model(nn.Module):
 
     def hits(self, origins: Tensor, directions: Tensor) -> Tensor:
         """Rays (n, 3), (n, 3) -> (n,) bool: whether any sample passes box and mask."""
-        t = self._starts(origins, directions)[:, None]
-        t = t + self.step * torch.arange(self.samples, device=t.device)
-        points = origins[:, None] + t[..., None] * directions[:, None]
-        inside = ((points >= self.box[0]) & (points <= self.box[1])).all(dim=-1)
-        return (inside & self.occupied(points.reshape(-1, 3)).reshape(inside.shape)).any(dim=1)
+        steps = self.step * torch.arange(self.samples, device=origins.device)
+        t = self._starts(origins, directions)[:, None] + steps
+        points = (origins[:, None] + t[..., None] * directions[:, None]).reshape(-1, 3)
+        return (self._inside(points) & self.occupied(points)).reshape(t.shape).any(dim=1)
+
+    @torch.no_grad()
+    def seen(self, origins: Tensor, directions: Tensor) -> Tensor:
+        """Lattice points (nz, ny, nx), bool, nearest to samples whose weight shows in an image."""
+        points, kept, weights = self._march(origins, directions, None)
+        size = torch.tensor(self._facts.size, device=points.device)
+        at = (self._normalised(points[kept[weights[kept] > _SEEN]]) + 1) / 2 * (size - 1)
+        x, y, z = at.round().long().T
+        found = torch.zeros(self._facts.size[::-1], dtype=torch.bool, device=points.device)
+        found[z, y, x] = True
+        return found
 
     def density_size(self) -> Tensor:
         """TensoRF's L1 term: the mean magnitudes of density planes and lines, added up."""
-        factors = [*self.density_planes, *self.density_lines]
-        return torch.stack([factor.abs().mean() for factor in factors]).sum()
+        return _size([*self.density_planes, *self.density_lines])
+
+    def color_size(self) -> Tensor:
+        """The same of colour planes and lines, which TensoRF leaves alone."""
+        return _size([*self.color_planes, *self.color_lines])
 
     @property
     def mask(self) -> Mask | None:
@@ -222,10 +239,13 @@ class Model(nn.Module):
         return self._facts.mask
 
     @torch.no_grad()
-    def renew_mask(self) -> None:
+    def renew_mask(self, seen: Tensor | None = None) -> None:
         """Set the mask, on the field's own lattice, to what is not transparent and a point around.
 
         A point stays off where the old mask is off.
+
+        Args:
+            seen: (nz, ny, nx) bool; if given, only these points and those around stay on.
 
         Raises:
             FieldError: nothing is left.
@@ -241,8 +261,10 @@ class Model(nn.Module):
         if self._facts.mask is not None:
             density *= self.occupied(self._lattice_points()).reshape(density.shape)
         alpha = 1 - torch.exp(-density * self.step)
-        near = functional.max_pool3d(alpha[None, None], 3, stride=1, padding=1)[0, 0]
-        bits = (near >= _MASK_THRESHOLD).cpu().numpy()
+        on = _grown(alpha) >= _MASK_THRESHOLD
+        if seen is not None:
+            on &= _grown(seen.float()) > 0
+        bits = on.cpu().numpy()
         if not bits.any():
             raise FieldError("the mask is empty: training found no density anywhere in the box")
         self._facts = replace(self._facts, mask=Mask(bits, self._facts.box))
@@ -255,6 +277,9 @@ class Model(nn.Module):
         ]
         z, y, x = torch.meshgrid(*axes[::-1], indexing="ij")
         return torch.stack([x, y, z], dim=-1).reshape(-1, 3)
+
+    def _inside(self, points: Tensor) -> Tensor:
+        return ((points >= self.box[0]) & (points <= self.box[1])).all(dim=-1)
 
     def _normalised(self, points: Tensor) -> Tensor:
         return (points - self.box[0]) * (2 / (self.box[1] - self.box[0])) - 1
@@ -331,8 +356,39 @@ def resized(field: Field, size: tuple[int, int, int]) -> Field:
     )
 
 
+def thinned(field: Field, share: float) -> Field:
+    """The field with a share of the planes' values set to 0, of density and of colour alike.
+
+    First go those that no sample in the mask reads, which are not counted, then the smallest, on a
+    scale common to all components (`balance`).
+    """
+    field = drop_unseen(balance(field))
+
+    def without_small(planes: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        sizes = np.concatenate([np.abs(plane[plane != 0]) for plane in planes])
+        border = np.quantile(sizes, share) if sizes.size else 0
+        return tuple(  # type: ignore[return-value]
+            np.where(np.abs(plane) > border, plane, np.float32(0)) for plane in planes
+        )
+
+    return replace(
+        field,
+        density_planes=without_small(field.density_planes),
+        color_planes=without_small(field.color_planes),
+    )
+
+
 def _resize(values: Tensor, size: tuple[int, int]) -> Array:
     return _array(functional.interpolate(values, size, mode="bilinear", align_corners=True))
+
+
+def _grown(values: Tensor) -> Tensor:
+    """(nz, ny, nx): the largest of each point's 3 x 3 x 3 neighbours."""
+    return functional.max_pool3d(values[None, None], 3, stride=1, padding=1)[0, 0]
+
+
+def _size(factors: list[Tensor]) -> Tensor:
+    return torch.stack([factor.abs().mean() for factor in factors]).sum()
 
 
 def _products(at: Tensor, planes: nn.ParameterList, lines: nn.ParameterList) -> list[Tensor]:

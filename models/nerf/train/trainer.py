@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from oleaster.models.nerf.field import Array, Field, FieldError
-from oleaster.models.nerf.train.model import Model, cropped, initial_field, resized
+from oleaster.models.nerf.train.model import Model, cropped, initial_field, resized, thinned
 from oleaster.models.nerf.train.schedule import Config
 from oleaster.models.nerf.train.state import load_state, save_state
 from oleaster.models.nerf.views import View
@@ -22,6 +22,7 @@ __all__ = ["fit", "held_out_psnr"]
 _REPORT_EVERY = 50
 _SAVE_EVERY = 500
 _RAYS_AT_ONCE = 1 << 14
+_LOOKS = 1 << 21
 _BOX = np.array([[-1.5, -1.5, -1.5], [1.5, 1.5, 1.5]], np.float32)
 
 Progress = Callable[[int, int, float], None]
@@ -139,6 +140,14 @@ class _Rays:
             raise FieldError("no view sees the field's box: are the poses in the box's units?")
         self.kept = index[hits]
 
+    def seen(self, model: Model, generator: torch.Generator) -> Tensor:
+        """Lattice points that show in these pixels; of many pixels, in a random part."""
+        index = self.kept
+        if len(index) > _LOOKS:
+            index = index[torch.randperm(len(index), generator=generator, device=index.device)]
+        found = [model.seen(*self.at(part)) for part in index[:_LOOKS].split(_RAYS_AT_ONCE)]
+        return torch.stack(found).any(dim=0)
+
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Origins, directions and colours, (count, 3) each, of random pixels."""
         pick = torch.randint(len(self.kept), (count,), generator=generator, device=self.kept.device)
@@ -150,7 +159,7 @@ class _Rays:
 class _Run:
     """A training run between two iterations: all that is needed to go on.
 
-    refined: the iteration of the last refinement.
+    refined: the iteration of the last refinement. kept: for each plane what pruning left, 0 or 1.
     """
 
     config: Config
@@ -159,6 +168,7 @@ class _Run:
     generator: torch.Generator
     iteration: int = 0
     refined: int = 0
+    kept: list[Tensor] | None = None
 
     @classmethod
     def start(cls, config: Config, box: Array, near: float, far: float, device: str) -> _Run:
@@ -186,7 +196,10 @@ class _Run:
         adam.load_state_dict(state["adam"])
         generator = torch.Generator(device)
         generator.set_state(state["generator"])
-        return cls(config, model, adam, generator, state["iteration"], state["refined"])
+        run = cls(config, model, adam, generator, state["iteration"], state["refined"])
+        if run.iteration >= config.prunes_at:
+            run._keep_zeros()
+        return run
 
     def save(self, path: Path) -> None:
         save_state(
@@ -208,30 +221,54 @@ class _Run:
         jitter = torch.rand(len(origins), generator=self.generator, device=origins.device)
         found, _ = self.model.render(origins, directions, jitter)
         error = (found - wanted).square().mean()
-        sparsity = self.config.sparsity[self.model.mask is not None]
+        loss = (
+            error + self.model.density_size() * (self.config.sparsity[self.model.mask is not None])
+        )
+        if self.config.color_sparsity:
+            loss = loss + self.config.color_sparsity * self.model.color_size()
         self.adam.zero_grad(set_to_none=True)
-        (error + sparsity * self.model.density_size()).backward()
+        loss.backward()
         self.adam.step()
+        if self.kept is not None:
+            with torch.no_grad():
+                for plane, kept in zip(_planes(self.model), self.kept, strict=True):
+                    plane.mul_(kept)
         self.iteration += 1
         self._follow_schedule(rays)
         return error.detach()
 
     def _follow_schedule(self, rays: _Rays) -> None:
         masks = self.iteration in self.config.masks
+        shrinks = masks and self.iteration == min(self.config.masks)
         points = self.config.refinements.get(self.iteration)
         if masks:
-            self.model.renew_mask()
-        if points is not None or (masks and self.iteration == self.config.masks[0]):
+            by_sight = self.config.masks[self.iteration]
+            seen = rays.seen(self.model, self.generator) if by_sight else None
+            self.model.renew_mask(seen)
+        if points is not None or shrinks:
             field = self.model.to_field()
-            if masks and self.iteration == self.config.masks[0]:
+            if shrinks:
                 field = cropped(field)
             if points is not None:
                 field = resized(field, self.config.size(field.box, points))
                 self.refined = self.iteration
-            self.model = Model(field).to(self.model.box.device)
-            self.adam = _adam(self.model, self.config)
+            self._replace(field)
+        if self.iteration == self.config.prunes_at and self.config.pruned:
+            self._replace(thinned(self.model.to_field(), self.config.pruned))
+            self._keep_zeros()
         if masks:
             rays.keep(self.model)
+
+    def _replace(self, field: Field) -> None:
+        self.model = Model(field).to(self.model.box.device)
+        self.adam = _adam(self.model, self.config)
+
+    def _keep_zeros(self) -> None:
+        self.kept = [(plane.detach() != 0).float() for plane in _planes(self.model)]
+
+
+def _planes(model: Model) -> list[Tensor]:
+    return [*model.density_planes, *model.color_planes]
 
 
 def _adam(model: Model, config: Config) -> torch.optim.Adam:
