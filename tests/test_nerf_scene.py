@@ -14,6 +14,7 @@ import typer
 from nerf_fields import blob_field, orbit_camera
 from typer.testing import CliRunner
 
+from oleaster.cli import main
 from oleaster.cli.nerf_info import info
 from oleaster.models.nerf.encoding import decode
 from oleaster.models.nerf.field import Field, FieldError
@@ -236,6 +237,17 @@ def _run(*words: str) -> str:
     result = CliRunner().invoke(app, list(words), catch_exceptions=False)
     assert result.exit_code == 0
     return result.output
+
+
+def test_info_answers_bad_input(tmp_path, capsys):
+    text = tmp_path / "text.npz"
+    text.write_text("no scene")
+    for name, says in ((tmp_path / "none.npz", "neither a file"), (text, "is not a scene")):
+        assert main(["nerf", "info", str(name)]) == 2
+        captured = capsys.readouterr()
+        assert says in captured.err
+        assert captured.err.count("\n") == 1
+        assert not captured.out
 
 
 def test_info_in_words(path):

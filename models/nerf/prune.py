@@ -59,7 +59,7 @@ def prune(
     budget: float = 0.25,
     *,
     value_bits: Sequence[int] = (6, 7, 8, 10, 12),
-    group: int = 1,
+    group: int = 4,
 ) -> Pruned:
     """Prune and encode a field so that psnr(field), in dB, falls by at most `budget`.
 
