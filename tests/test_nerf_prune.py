@@ -223,6 +223,15 @@ def test_a_larger_budget_saves_more(field):
     assert sizes[1] < sizes[0]
 
 
+def test_whole_cells_are_pruned_unless_asked_otherwise(field):
+    found = prune(field, _Score(field), CAMERAS, 3.0, value_bits=(8,))
+    for name, tensor in field_tensors(found.field).items():
+        each = found.encoded[name].layout
+        assert each.group in (0, tensor.shape[2])
+    assert found.group is None
+    assert found.density_share > 0
+
+
 def test_prune_refuses_what_it_cannot_reach(field):
     with pytest.raises(FieldError, match="values of 3 bits alone cost"):
         prune(field, _Score(field), CAMERAS, 0.1, value_bits=(2, 3))

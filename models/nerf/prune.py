@@ -45,7 +45,7 @@ class Pruned:
     field: Field
     encoded: dict[str, Encoded]
     value_bits: int
-    group: int
+    group: int | None
     density_share: float
     color_share: float
     psnr_before: float
@@ -59,15 +59,17 @@ def prune(
     budget: float = 0.25,
     *,
     value_bits: Sequence[int] = (6, 7, 8, 10, 12),
-    group: int = 4,
+    group: int | None = None,
 ) -> Pruned:
     """Prune and encode a field so that psnr(field), in dB, falls by at most `budget`.
 
-    The smallest of `value_bits` is taken that leaves two fifths of the budget. Two fifths of the
-    rest go to the density, what remains to the colour. There elements of `group` components (or the
-    largest divisor of a tensor's below that) of planes become 0, those first of which `cameras`,
-    a dozen small ones all round, see least (`plane_importance`); each share is the largest that
-    bisection finds. FieldError if even the widest values cost more than the budget.
+    The smallest of `value_bits` is taken that costs at most 0.7 of the budget. Two fifths of the
+    rest go to the density, what remains to the colour. There elements of planes become 0, those
+    first of which `cameras`, a dozen small ones all round, see least (`plane_importance`); each
+    share is the largest that bisection finds. group: components of an element (or the largest
+    divisor of a tensor's below that); None is whole cells, which was smallest where we compared,
+    and needs one look-up for all components. FieldError if even the widest values cost more than
+    the budget.
     """
     if not budget > 0:
         raise FieldError(f"a budget of {budget} dB; it must be above 0")
@@ -82,7 +84,7 @@ def prune(
 
     for bits in sorted(value_bits):
         quantized = after(bits, 0, 0)
-        if before - quantized <= 0.6 * budget:
+        if before - quantized <= 0.7 * budget:
             break
     left = budget - (before - quantized)
     if not left >= 0:
@@ -99,7 +101,8 @@ def prune(
 def encode_field(field: Field, value_bits: int, group: int = 1) -> tuple[Field, dict[str, Encoded]]:
     """Quantise and encode: the field that decoding gives, and its tensors.
 
-    Elements have at least `group` components, or the largest divisor of a tensor's below that.
+    Elements have at least `group` components, or the largest divisor of a tensor's below that; all
+    of a cell's if None.
     """
     encoded = {}
     for name, codes in _quantize_all(field, value_bits).items():
@@ -208,7 +211,7 @@ def _quantize_all(field: Field, value_bits: int) -> dict[str, Codes]:
     return found
 
 
-def _effects(field: Field, importance: dict[str, Array], group: int) -> dict[str, Array]:
+def _effects(field: Field, importance: dict[str, Array], group: int | None) -> dict[str, Array]:
     """Plane's name -> (rows, cells, groups): the mean square effect of making an element 0."""
     tensors = field_tensors(field)
     found = {}
@@ -236,8 +239,10 @@ def _without_small(field: Field, effects: dict[str, Array], density: float, colo
     return with_tensors(field, tensors)
 
 
-def _divisor(components: int, group: int) -> int:
-    """The largest divisor of the components that is at most `group`."""
+def _divisor(components: int, group: int | None) -> int:
+    """The largest divisor of the components that is at most `group`; all of them if None."""
+    if group is None:
+        return components
     return max(g for g in range(1, group + 1) if components % g == 0)
 
 
