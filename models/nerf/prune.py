@@ -63,7 +63,7 @@ def prune(
 ) -> Pruned:
     """Prune and encode a field so that psnr(field), in dB, falls by at most `budget`.
 
-    The smallest of `value_bits` is taken that costs at most 0.7 of the budget. Two fifths of the
+    The smallest of `value_bits` is taken that costs at most 0.8 of the budget. Two fifths of the
     rest go to the density, what remains to the colour. There elements of planes become 0, those
     first of which `cameras`, a dozen small ones all round, see least (`plane_importance`); each
     share is the largest that bisection finds. group: components of an element (or the largest
@@ -84,7 +84,7 @@ def prune(
 
     for bits in sorted(value_bits):
         quantized = after(bits, 0, 0)
-        if before - quantized <= 0.7 * budget:
+        if before - quantized <= 0.8 * budget:
             break
     left = budget - (before - quantized)
     if not left >= 0:
