@@ -98,7 +98,9 @@ def prune(
     return Pruned(cut, encoded, bits, group, density, color, before, psnr(cut))
 
 
-def encode_field(field: Field, value_bits: int, group: int = 1) -> tuple[Field, dict[str, Encoded]]:
+def encode_field(
+    field: Field, value_bits: int, group: int | None = 1
+) -> tuple[Field, dict[str, Encoded]]:
     """Quantise and encode: the field that decoding gives, and its tensors.
 
     Elements have at least `group` components, or the largest divisor of a tensor's below that; all
