@@ -223,13 +223,18 @@ def test_a_larger_budget_saves_more(field):
     assert sizes[1] < sizes[0]
 
 
-def test_whole_cells_are_pruned_unless_asked_otherwise(field):
+def test_encoding_follows_zeros_inside_cells(field):
     found = prune(field, _Score(field), CAMERAS, 3.0, value_bits=(8,))
-    for name, tensor in field_tensors(found.field).items():
-        each = found.encoded[name].layout
-        assert each.group in (0, tensor.shape[2])
     assert found.group is None
     assert found.density_share > 0
+    sizes = []
+    for group in (None, 4, 1):
+        decoded, encoded = encode_field(found.field, 8, group)
+        sizes.append(sum(each.size_bits for each in encoded.values()))
+        for name, tensor in field_tensors(decoded).items():
+            assert group is not None or encoded[name].layout.group in (0, tensor.shape[2])
+    assert sizes[2] <= sizes[1] <= sizes[0]
+    assert sizes[2] == sum(each.size_bits for each in found.encoded.values())
 
 
 def test_prune_refuses_what_it_cannot_reach(field):

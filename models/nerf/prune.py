@@ -64,12 +64,12 @@ def prune(
     """Prune and encode a field so that psnr(field), in dB, falls by at most `budget`.
 
     The smallest of `value_bits` is taken that costs at most 0.8 of the budget. Two fifths of the
-    rest go to the density, what remains to the colour. There elements of planes become 0, those
-    first of which `cameras`, a dozen small ones all round, see least (`plane_importance`); each
-    share is the largest that bisection finds. group: components of an element (or the largest
-    divisor of a tensor's below that); None is whole cells, which was smallest where we compared,
-    and needs one look-up for all components. FieldError if even the widest values cost more than
-    the budget.
+    rest go to the density, what remains to the colour. There groups of planes' values become 0,
+    those first of which `cameras`, a dozen small ones all round, see least (`plane_importance`);
+    each share is the largest that bisection finds. group: components that become 0 together (or
+    the largest divisor of a tensor's below that); None is whole cells, which was smallest where we
+    compared. The encoding follows finer zeros where that is smaller. FieldError if even the widest
+    values cost more than the budget.
     """
     if not budget > 0:
         raise FieldError(f"a budget of {budget} dB; it must be above 0")
@@ -94,7 +94,7 @@ def prune(
         )
     density = _largest(lambda share: after(bits, share, 0) >= quantized - 0.4 * left)
     color = _largest(lambda share: after(bits, density, share) >= before - budget)
-    cut, encoded = encode_field(_without_small(start, effects, density, color), bits, group)
+    cut, encoded = encode_field(_without_small(start, effects, density, color), bits)
     return Pruned(cut, encoded, bits, group, density, color, before, psnr(cut))
 
 
