@@ -66,11 +66,9 @@ def ideal_timing(
         kernel = c.kernel_height * c.kernel_width
         shape = _Shape(c.batch, c.out_width, c.out_height, c.in_channels, c.out_channels, kernel)
     tilings = _tilings(design, shape, weights, activations)
-    orders = _orders(shape.width == shape.height == 1)
-    # A few orders bound the cycles; a tiling that computes for longer is out in every order.
-    bound = _Costs(design, shape, weights, activations, tilings, orders[::12]).cycles.min()
-    tilings = tilings.select(tilings.compute <= bound)
-    return _Costs(design, shape, weights, activations, tilings, orders).best()
+    orders = _orders(shape.width, shape.height)
+    tilings = _within_reach(design, tilings)
+    return _Costs(design, weights, activations, tilings, orders).best()
 
 
 class _Shape(NamedTuple):
@@ -97,8 +95,8 @@ class _Tilings(NamedTuple):
     activation_tile: np.ndarray
     compute: np.ndarray
 
-    def select(self, mask: np.ndarray) -> "_Tilings":
-        return _Tilings(*(axis[..., mask] for axis in self))
+    def select(self, places: np.ndarray) -> "_Tilings":
+        return _Tilings(*(axis[..., places] for axis in self))
 
 
 def _tilings(
@@ -137,7 +135,23 @@ def _tilings(
     else:
         compute = tiles * positions * _ceil(oc, wide) * _ceil(depth, high)
     found = _Tilings(counts, tiles, positions, oc, depth, weight_tile, activation_tile, compute)
-    return found.select(fits)
+    return found.select(np.flatnonzero(fits))
+
+
+def _within_reach(design: ArrayDesign, tilings: _Tilings) -> _Tilings:
+    """Without those that take longer in their best order than another one in its worst.
+
+    At best a tiling loads its first tiles and computes; at worst nothing is ever used again and
+    full buffers are loaded first.
+    """
+    bandwidth = design.dram_bytes_per_cycle * 8
+    loads = tilings.weight_tile + tilings.activation_tile
+    output_tile = tilings.positions * tilings.outputs * float(design.output_bits)
+    best = tilings.compute + np.ceil(loads / bandwidth)
+    traffic = (loads + output_tile) * tilings.tiles / bandwidth + 1
+    room = (design.weight_buffer_bytes + design.activation_buffer_bytes) * 4
+    worst = np.maximum(tilings.compute, traffic) + (room + output_tile) / bandwidth + 2
+    return tilings.select(np.flatnonzero(best <= worst.min()))
 
 
 class _Costs:
@@ -146,13 +160,12 @@ class _Costs:
     def __init__(
         self,
         design: ArrayDesign,
-        shape: _Shape,
         weights: Operand,
         activations: Operand,
         tilings: _Tilings,
         orders: np.ndarray,
     ) -> None:
-        self.design, self.shape, self.tilings = design, shape, tilings
+        self.design, self.tilings = design, tilings
         self.weights, self.activations = weights, activations
         loops = tilings.counts[orders].transpose(1, 0, 2)  # (loops, orders, tilings)
         room_w, room_a = design.weight_buffer_bytes * 4, design.activation_buffer_bytes * 4
@@ -181,7 +194,7 @@ class _Costs:
 
     def best(self) -> Timing:
         """Of the fewest cycles the least energy, of those the first."""
-        design, shape, tilings = self.design, self.shape, self.tilings
+        design, tilings = self.design, self.tilings
         energy = (
             tilings.compute * design.rows * design.cols * _CORE * design.pe_bits**2
             + self.load_w * (_DRAM_READ + _WEIGHT_WRITE)
@@ -193,15 +206,16 @@ class _Costs:
         )
         fewest = np.flatnonzero(self.cycles == self.cycles.min())
         best = fewest[np.argmin(energy.ravel()[fewest])]
+        place = divmod(int(best), self.cycles.shape[1])
 
         def pick(values: np.ndarray) -> float:
-            every = np.broadcast_to(values, self.cycles.shape)
-            return float(every[np.unravel_index(best, every.shape)])
+            return float(values[place] if values.ndim == 2 else values[place[1]])
 
-        rows, depth = shape.batch * shape.width * shape.height, shape.kernel * shape.channels
-        decodes = rows * depth * -(-shape.outputs // (design.cols // design.lanes(self.weights)))
-        passes = -(-rows // (design.rows // design.lanes(self.activations)))
-        decodes += shape.outputs * depth * (passes if design.dataflow == "os" else 1)
+        positions, outputs = int(pick(tilings.positions)), int(pick(tilings.outputs))
+        across = -(-outputs // (design.cols // design.lanes(self.weights)))
+        down = -(-positions // (design.rows // design.lanes(self.activations)))
+        decodes = positions * across + outputs * (down if design.dataflow == "os" else 1)
+        decodes *= int(pick(tilings.depth)) * int(pick(tilings.tiles))
         return Timing(
             compute_cycles=int(pick(tilings.compute)),
             fill_drain_cycles=0,
@@ -223,11 +237,12 @@ class _Costs:
 
 
 @cache
-def _orders(is_linear: bool) -> np.ndarray:
-    """(orders, loops), outermost first. Width and height are alike: one before the other."""
-    if is_linear:
+def _orders(width: int, height: int) -> np.ndarray:
+    """(orders, loops), outermost first, without those that are others with loops' names changed."""
+    if width == height == 1:
         return np.array(list(permutations((_BATCH, _IN, _OUT))))
-    return np.array([p for p in permutations(range(5)) if p.index(_WIDTH) < p.index(_HEIGHT)])
+    every = permutations(range(5))
+    return np.array([p for p in every if width != height or p.index(_WIDTH) < p.index(_HEIGHT)])
 
 
 def _ceil(a: np.ndarray | int, b: np.ndarray | int) -> np.ndarray:
