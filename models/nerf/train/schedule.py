@@ -37,7 +37,7 @@ class Config:
     of planes' values that becomes 0, the smallest first. seed: of starting values, rays and jitter.
     """
 
-    iterations: int = 6000
+    iterations: int = 5000
     voxels: int = 128
     density_components: int = 4
     color_components: int = 12
@@ -46,7 +46,7 @@ class Config:
     network_rate: float = 1e-3
     sparsity: tuple[float, float] = (8e-5, 4e-5)
     color_sparsity: float = 2e-5
-    pruned: float = 0.6
+    pruned: float = 0.7
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -65,9 +65,7 @@ class Teacher:
         units = torch.from_numpy(camera.directions()).to(device)
         back = torch.from_numpy(np.ascontiguousarray(camera.pose[:, 2])).to(device)
         origin = torch.from_numpy(np.ascontiguousarray(camera.origin)).to(device)
-        # Half precision has as many bits after the point as a GPU's fast float32 products.
-        with torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
-            parts = [self._colors(origin, part, back) for part in units.split(rays_at_once)]
+        parts = [self._colors(origin, part, back) for part in units.split(rays_at_once)]
         image: Array = torch.cat(parts).cpu().numpy().reshape(camera.height, camera.width, 3)
         return image
 
@@ -105,10 +103,10 @@ def _march(
     h = functional.linear(_encoded(points, 10), *layers["layer1"])
     for i in range(3):
         h = functional.linear(h, *layers[f"layers_xyz.{i}"]).relu()
-    density = functional.linear(h, *layers["fc_alpha"])[..., 0].relu().float()
+    density = functional.linear(h, *layers["fc_alpha"])[..., 0].relu()
     h = functional.linear(h, *layers["fc_feat"]).relu()
     h = functional.linear(torch.cat([h, seen_from], dim=-1), *layers["layers_dir.0"]).relu()
-    colors = functional.linear(h, *layers["fc_rgb"]).float().sigmoid()
+    colors = functional.linear(h, *layers["fc_rgb"]).sigmoid()
     steps = torch.cat([t.diff(dim=1), torch.full_like(t[:, :1], 1e10)], dim=1)
     depth = density * steps * rays.norm(dim=1, keepdim=True)
     alpha = 1 - torch.exp(-depth)

@@ -116,6 +116,8 @@ class _Rays:
                     f"{camera.focal:.6g}, the first {first.width} x {first.height} at "
                     f"{first.focal:.6g}; all must be alike"
                 )
+            if not np.isfinite(view.image).all():
+                raise FieldError(f"view {i} holds NaN or infinity")
         own = replace(first, pose=np.eye(3, 4, dtype=np.float32)).directions()
         colors = [np.rint(view.image.reshape(-1, 3) * 255).astype(np.uint8) for view in views]
         return cls(
