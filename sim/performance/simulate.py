@@ -126,6 +126,8 @@ def simulate(
 ) -> Simulation:
     """Layers run one after the other, nothing of one overlapping with the next.
 
+    A layer's GEMMs run one after the other too, but together on a GPU.
+
     memory: "ideal" is the published methodology (`ideal.py`), "real" has fill, drain, latency and
     shared bandwidth (`real.py`). A GPU has one model for both. energy: the design's own by default.
 
@@ -153,14 +155,16 @@ def _layer(
 ) -> tuple[LayerResult, float]:
     weights, activations = design.operands(layer)
     timing = _timing(layer, design, memory, weights, activations)
-    count, macs = layer.count, layer.m * layer.k * layer.n
+    # A GPU runs a layer's GEMMs together, an array one after the other.
+    times = 1 if isinstance(design, GpuDesign) else layer.count
+    macs = layer.macs // times
     width = max(weights.compute_bits, activations.compute_bits)
     spent = energy_of(timing, design, table, width, macs)
     busy = macs / _peak(design, weights, activations)
     row = LayerResult(
         layer=layer.name,
         kind=layer.kind,
-        count=count,
+        count=layer.count,
         m=layer.m,
         k=layer.k,
         n=layer.n,
@@ -169,20 +173,20 @@ def _layer(
         weight_bits=weights.stored_bits,
         activation_bits=activations.stored_bits,
         macs=layer.macs,
-        cycles=timing.cycles * count,
+        cycles=timing.cycles * times,
         utilization_pct=100 * busy / timing.cycles,
         mapping_pct=100 * busy / timing.compute_cycles,
-        energy_static_pj=spent.static * count,
-        energy_dram_pj=spent.dram * count,
-        energy_buffer_pj=spent.buffer * count,
-        energy_core_pj=spent.core * count,
-        energy_decode_pj=spent.decode * count,
-        energy_pj=spent.total * count,
-        time_us=timing.cycles * count / design.clock_mhz,
-        **{name: getattr(timing, name) * count for name in _CYCLES},
-        **{name: getattr(timing, f"{name[:-5]}bits") / 8 * count for name in _BYTES},
+        energy_static_pj=spent.static * times,
+        energy_dram_pj=spent.dram * times,
+        energy_buffer_pj=spent.buffer * times,
+        energy_core_pj=spent.core * times,
+        energy_decode_pj=spent.decode * times,
+        energy_pj=spent.total * times,
+        time_us=timing.cycles * times / design.clock_mhz,
+        **{name: getattr(timing, name) * times for name in _CYCLES},
+        **{name: getattr(timing, f"{name[:-5]}bits") / 8 * times for name in _BYTES},
     )
-    return row, busy * count
+    return row, busy * times
 
 
 def _timing(
@@ -195,7 +199,7 @@ def _timing(
             f"{MAX_SIDE:,}, and there are at most {MAX_MACS:,} multiplications"
         )
     if isinstance(design, GpuDesign):
-        return gpu_timing(design, m, k, n, weights, activations)
+        return gpu_timing(design, m, k, n, weights, activations, layer.count)
     if isinstance(design, AcceleratorDesign):
         return _on_accelerator(design, m, k, n, weights.format, activations.format)
     if memory == "ideal":
