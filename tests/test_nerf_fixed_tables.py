@@ -56,7 +56,7 @@ def test_inverse_roots_are_within_2_to_the_minus_17(config, fraction):
 
 @pytest.mark.parametrize("length", [0.05, 0.3, 4.0])
 @pytest.mark.parametrize(("softplus", "shift"), [(True, -10.0), (True, 0.0), (False, -10.0)])
-def test_alpha_is_within_4_units_and_never_falls(length, softplus, shift):
+def test_alpha_is_within_2_to_the_minus_12_and_never_falls(length, softplus, shift):
     config = FixedConfig()
     curve = alpha_curve(length, softplus, shift, config)
     last = (len(curve.values) - 1) << curve.shift
@@ -64,8 +64,8 @@ def test_alpha_is_within_4_units_and_never_falls(length, softplus, shift):
     s = np.ldexp(sums.astype(np.float64), -config.density_bits)
     density = np.logaddexp(0, s + shift) if softplus else np.maximum(s, 0)
     found = curve(sums)
-    unit = 0.5**config.transmittance_bits
-    assert np.abs(found * unit + np.expm1(-density * length)).max() < 4 * unit
+    share = np.ldexp(found, -config.transmittance_bits)
+    assert np.abs(share + np.expm1(-density * length)).max() < 2.0**-12
     assert (np.diff(found) >= 0).all()
     assert found[0] == 0
     ends = curve(np.array([-(1 << 40), 1 << 40]))

@@ -114,11 +114,14 @@ def test_samples_stray_less_than_allowed_from_their_exact_rays():
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_rays_across_an_axis_stay_where_they_are(axis):
+@pytest.mark.parametrize("place", ["low", "high", "within"])
+def test_rays_along_an_axis_and_on_faces_stay_where_they_are(axis, place):
     field = random_field(3, fill=1.0)
     pose = np.zeros((3, 4), np.float32)
     pose[:, :3] = np.roll(np.eye(3), axis, axis=0)
-    pose[:, 3] = 0.1
+    pose[:, 3] = {"low": field.box[0], "high": field.box[1], "within": 0.1}[place]
+    along = int(np.flatnonzero(pose[:, 2])[0])
+    pose[along, 3] = 0.5
     camera = Camera(1, 1, 1.0, pose)  # looks along an axis exactly
     rays = cast_fixed(make_frame(field, field.mask, camera, FixedConfig()), 0, 1)
     assert (rays.mask_delta[:, 0] == 0).sum() == 2

@@ -35,6 +35,7 @@ _WINDOW_MARGIN = 1 << (
 _LARGEST = 1 << 56  # of projected coordinates
 _RANGE_BITS = 8  # fraction of k
 _RANGE_MARGIN = 1 << (_RANGE_BITS - 3)  # an eighth of a step: 2^12 samples, 2^-17 off, are 2^-5
+_EVERY = 1 << 62  # beyond any k
 _TESTS_AT_ONCE = 1 << 12, 1 << 19  # at least, at most
 _FRONTS = 64
 
@@ -102,15 +103,17 @@ class FixedWalk:
     def _slabs(self, cube: Longs, ray: Ints, rays: FixedRays) -> tuple[Longs, Longs]:
         """(n,) first and last k in the cube, _RANGE_BITS of fraction; first > last if none."""
         bits = self.frame.config.position_bits
-        near, far = np.full((2, len(ray)), 1 << 62)
-        near = -near
+        near, far = np.full(len(ray), -_EVERY), np.full(len(ray), _EVERY)
         for axis in range(3):
             low = (self.cells[cube, axis] << bits) - rays.mask_base[axis][ray]
             inverse = rays.inverse[axis][ray]
-            inverse = np.where(rays.mask_delta[axis][ray] < 0, -inverse, inverse)
+            delta = rays.mask_delta[axis][ray]
+            inverse = np.where(delta < 0, -inverse, inverse)
             shift = rays.exponent[axis][ray] - _RANGE_BITS
             a = rounded(low * inverse, shift)
             b = rounded((low + (1 << bits)) * inverse, shift)
+            # Across an axis, also along a face, only the samples' own test can tell.
+            a[delta == 0], b[delta == 0] = -_EVERY, _EVERY
             np.maximum(near, np.minimum(a, b), out=near)
             np.minimum(far, np.maximum(a, b), out=far)
         return near, far

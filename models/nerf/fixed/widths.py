@@ -25,7 +25,7 @@ _RANGES = {
     "inverse_bits": (18, 22),
     "inverse_address_bits": (8, 10),
     "weight_bits": (3, 12),
-    "guard_bits": (0, 8),
+    "guard_bits": (0, 6),
     "density_bits": (4, 14),
     "alpha_address_bits": (5, 12),
     "transmittance_bits": (10, 20),
@@ -47,8 +47,9 @@ class FixedConfig:
     ray_bits: fraction of a pixel's direction before it is made a unit's length.
     direction_bits: fraction of the unit direction. inverse_bits: fraction of the mantissas of
     reciprocals and inverse roots; inverse_address_bits: of their tables, per octave.
-    weight_bits: fraction of interpolation weights. guard_bits: kept of an interpolated value below
-    the unit of its tensor's codes. density_bits: fraction of the sum that becomes a density.
+    weight_bits: fraction of interpolation weights. guard_bits: kept of an interpolated value, and
+    of a product, below the unit of their codes. density_bits: fraction of the sum that becomes a
+    density.
     alpha_address_bits: intervals of the table from that sum to alpha. transmittance_bits: fraction
     of alpha, light and weights (1 itself is a value, and takes one bit more).
     feature_bits: fraction of a colour feature, a signed number of 16 bits. wave_address_bits: of
@@ -59,21 +60,21 @@ class FixedConfig:
     """
 
     position_bits: int = 20
-    ray_bits: int = 24
+    ray_bits: int = 22
     direction_bits: int = 20
     inverse_bits: int = 20
     inverse_address_bits: int = 8
     weight_bits: int = 8
-    guard_bits: int = 4
-    density_bits: int = 10
-    alpha_address_bits: int = 10
+    guard_bits: int = 2
+    density_bits: int = 8
+    alpha_address_bits: int = 9
     transmittance_bits: int = 16
     feature_bits: int = 10
     wave_address_bits: int = 10
     wave_bits: int = 10
     logit_bits: int = 8
     sigmoid_address_bits: int = 8
-    color_bits: int = 10
+    color_bits: int = 9
     value_bits: int = 8
 
     def __post_init__(self) -> None:

@@ -1,0 +1,107 @@
+"""Images in fixed point: near the float ones, the same however cut up, sound at extremes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from nerf_fields import blob_field, orbit_camera, random_field
+
+from oleaster.models.nerf.camera import look_at
+from oleaster.models.nerf.fixed.render import fix_scene, render_fixed
+from oleaster.models.nerf.fixed.widths import FixedConfig
+from oleaster.models.nerf.prune import encode_field
+from oleaster.models.nerf.render import psnr, render
+from oleaster.models.nerf.scene import Facts, Scene
+
+FACTS = Facts("blob", "", "", "", "", (), (), 0.0, 0.0)
+
+
+@pytest.fixture(scope="module")
+def blob():
+    return blob_field()
+
+
+@pytest.mark.parametrize(
+    ("mlp", "least"), [("float", 45), ("ovp8", 40), ("int8", 40), ("ovp4-flint", 24)]
+)
+def test_images_are_near_the_float_ones(blob, mlp, least):
+    camera = orbit_camera()
+    exact = render(blob, camera)
+    found = render_fixed(blob, camera, FixedConfig(value_bits=10), mlp)
+    assert psnr(found.image, exact.image) > least
+    assert np.abs(found.opacity - exact.opacity).mean() < 2e-3
+    assert (found.image * 255 == np.rint(found.image * 255)).all()
+    ours, theirs = found.counters, exact.counters
+    assert (ours.rays, ours.lattice, ours.cubes) == (theirs.rays, theirs.lattice, theirs.cubes)
+    assert ours.kept == ours.skipped + ours.density
+    assert abs(ours.density + ours.skipped - theirs.kept) < 0.01 * theirs.kept
+    assert abs(ours.colored - theirs.colored) < 0.05 * theirs.colored
+    assert ours.dense_bytes == 12 * (4 * 3 * ours.density + 6 * 3 * ours.colored)
+
+
+def test_images_do_not_depend_on_how_they_are_cut_up(blob, monkeypatch):
+    scene, camera = fix_scene(blob, mlp="int8"), orbit_camera()
+    whole = scene.render(camera)
+    assert (scene.render(camera).image == whole.image).all()
+    monkeypatch.setattr("oleaster.models.nerf.fixed.render._RAYS_AT_ONCE", 170)
+    monkeypatch.setattr("oleaster.models.nerf.fixed.walk._TESTS_AT_ONCE", (100, 1000))
+    monkeypatch.setattr("oleaster.models.nerf.fixed.shade._AT_ONCE", 33)
+    parts = scene.render(camera)
+    assert (parts.image == whole.image).all()
+    assert (parts.opacity == whole.opacity).all()
+    assert parts.counters.kept == whole.counters.kept
+    assert parts.counters.colored == whole.counters.colored
+
+
+def test_termination_changes_a_pixel_by_a_level_at_most(blob):
+    scene, camera = fix_scene(blob, mlp="float"), orbit_camera()
+    stopped, whole = (scene.render(camera, terminate=flag) for flag in (True, False))
+    assert stopped.counters.skipped > 0
+    assert whole.counters.skipped == 0
+    assert np.abs(stopped.image - whole.image).max() <= 1.001 / 255
+    assert np.abs(stopped.opacity - whole.opacity).max() <= 1e-4
+
+
+@pytest.mark.parametrize("white", [True, False])
+def test_nothing_is_the_background(white):
+    field = random_field(1, density_shift=-40.0, density=1e-6, white_background=white)
+    drawn = render_fixed(field, orbit_camera(), mlp="int8")
+    assert (drawn.image == white).all()
+    assert (drawn.opacity == 0).all()
+    assert drawn.counters.density > 0
+    assert drawn.counters.colored == 0
+
+
+def test_the_densest_matter_hides_all_behind_its_first_sample():
+    field = random_field(2, fill=1.0, density_shift=60.0)
+    drawn = render_fixed(field, orbit_camera(), mlp="float")
+    hit = drawn.opacity > 0
+    assert hit.any()
+    assert (drawn.opacity[hit] == 1).all()
+    assert drawn.counters.colored == np.count_nonzero(hit)
+
+
+@pytest.mark.parametrize("density", [1.0, 1e6])
+def test_a_camera_inside_matter_and_without_a_mask(density):
+    field = random_field(3, mask_size=None, density=density)
+    camera = look_at(np.zeros(3), np.array([1.0, 0.2, 0.1]), width=16, height=12, focal=14.0)
+    exact = render(field, camera)
+    found = render_fixed(field, camera, FixedConfig(value_bits=12), "float")
+    assert np.abs(found.opacity - exact.opacity).mean() < 0.02
+    assert found.counters.density > 0
+
+
+def test_a_scene_s_codes_are_taken_as_they_are(blob):
+    decoded, encoded = encode_field(blob, 6)
+    scene = Scene(decoded, encoded, (), FACTS)
+    camera = orbit_camera(width=20, height=16)
+    found = render_fixed(scene, camera, FixedConfig(), "float")
+    same = render_fixed(blob, camera, FixedConfig(value_bits=6), "float")
+    assert (found.image == same.image).all()
+
+
+def test_a_relu_field_is_rendered(blob):
+    field = replace(blob, softplus=False)
+    exact = render(field, orbit_camera())
+    found = render_fixed(field, orbit_camera(), FixedConfig(value_bits=10), "float")
+    assert psnr(found.image, exact.image) > 45
