@@ -17,6 +17,11 @@ class FileError(ValueError):
     """A file that cannot be read or written; the message names it and what is wrong."""
 
 
+def printable(text: str) -> str:
+    """The same in one line, with escapes as in Python (\\n, \\x1b) for what does not print."""
+    return "".join(x if x.isprintable() else repr(x)[1:-1] for x in text)
+
+
 def read_tensor(path: Path) -> NDArray[Any]:
     """The array of an .npy file, mapped read-only: not empty, real, every value a finite float32.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oleaster.grouping import LayerGroup, group_layers
-from oleaster.io import check_output_file, write_bytes
+from oleaster.io import check_output_file, printable, write_bytes
 from oleaster.sim.performance.design import AcceleratorDesign, Design
 from oleaster.sim.performance.simulate import Simulation
 
@@ -120,11 +120,11 @@ def plot_simulation(simulation: Simulation) -> Figure:
     draw_utilization(figure.add_subplot(grid[1, 1]), simulation)
     total = simulation.total
     figure.suptitle(
-        f"{simulation.network.name} ({simulation.network.description}) on "
-        f"{simulation.design.name}, {simulation.memory} memory\n"
+        f"{_plain(simulation.network.name)} ({_plain(simulation.network.description)}) on "
+        f"{_plain(simulation.design.name)}, {simulation.memory} memory\n"
         f"{_si(total.cycles)} cycles, {_si(total.time_us * 1e-6, 's')} at "
         f"{simulation.design.clock_mhz:g} MHz, {_si(total.energy_pj * 1e-12, 'J')} "
-        f"(constants: {simulation.energy_table.name})",
+        f"(constants: {_plain(simulation.energy_table.name)})",
         fontsize="medium",
     )
     return figure
@@ -171,7 +171,7 @@ def draw_roofline(axes: Axes, simulation: Simulation) -> None:
     for peak, formats in sorted(roofs.items()):
         axes.plot([peak / bandwidth, high], [peak, peak], color="black", linewidth=1)
         axes.annotate(
-            f"{_si(peak, 'op/s')}: {', '.join(sorted(formats))}",
+            f"{_si(peak, 'op/s')}: {_plain(', '.join(sorted(formats)))}",
             (high, peak),
             xytext=(-2, 8),
             textcoords="offset points",
@@ -259,14 +259,14 @@ def bar_groups(
             places,
             heights,
             width * 0.92,
-            label=name,
+            label=_plain(name),
             color=(_BLUE, _ORANGE, _GREEN, _PINK, _SKY, _RED, _YELLOW, _GREY)[i % 8],
             hatch=("", "//", "..", "xx")[i % 4],
             edgecolor="white",
             linewidth=0,
         )
         axes.bar_label(drawn, fmt="{:.3g}", fontsize="small", padding=1)
-    axes.set_xticks(range(len(groups)), list(groups))
+    axes.set_xticks(range(len(groups)), list(map(_plain, groups)))
     axes.set_xlim(-0.6, len(groups) - 0.4)
     axes.margins(y=0.25)
     axes.set_ylabel(ylabel)
@@ -300,12 +300,13 @@ def _stacked(
             continue
         axes.barh(range(len(bars)), values, left=left, color=color, label=what, height=0.8)
         left = [a + b for a, b in zip(left, values, strict=True)]
-    axes.set_yticks(range(len(bars)), list(bars), fontsize="small")
+    axes.set_yticks(range(len(bars)), list(map(_plain, bars)), fontsize="small")
     axes.set_ylim(len(bars) - 0.4, -0.6)
     axes.set_xlim(left=0)
     axes.set_xlabel(label.format(prefix if "J" in label else _WORDS.get(prefix, "")))
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize="small")
+    if axes.containers:  # none if all is zero
+        axes.legend(fontsize="small")
 
 
 def _bars(simulation: Simulation) -> dict[str, list[LayerGroup]]:
@@ -338,6 +339,11 @@ def _dram_bytes_per_cycle(design: Design) -> float:
     if isinstance(design, AcceleratorDesign):  # its bus reads and writes at once
         return 2 * design.config.beat_bytes * design.dram_share
     return design.dram_bytes_per_cycle
+
+
+def _plain(text: str) -> str:
+    """A user's name for matplotlib, which would read what is between two dollars as a formula."""
+    return printable(text).replace("$", r"\$")
 
 
 def _label(name: str, layers: int) -> str:

@@ -71,6 +71,8 @@ def test_csv_keeps_every_row(tmp_path_factory: pytest.TempPathFactory, rows: lis
         (f"Layer, M, N, K\na, 1, 2, {'9' * 5000}\n", "line 2: K is '999"),
         ("Layer, M, N, K\na, 1, 2, 3, 4\n", "line 2: has 5 values for 4 columns"),
         ("Layer, M, N, K\n, 1, 2, 3\n", "line 2: the layer's name is empty"),
+        ("Layer, M, N, K\na\x1b[2J, 1, 2, 3\n", r"line 2: .* 'a\\x1b\[2J' has control characters"),
+        ('Layer, M, N, K\n"a\nb", 1, 2, 3\n', r"line 3: .* 'a\\nb' has control characters"),
         ("Layer, M, N, K, Sparsity\na, 1, 2, 3, 2:4\n", "line 2: sparsity is '2:4'; only dense"),
         (b"Layer, M, N, K\n\xff\xfe", r"list.csv: is not UTF-8 text \(byte 15\)"),
         (b"PK\x03\x04" + bytes(range(256)), "is not UTF-8"),

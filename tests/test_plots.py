@@ -149,6 +149,19 @@ def test_bar_groups():
     assert again is figure
 
 
+def test_names_are_no_formulas(tmp_path):
+    name = r"$\frac$ \$ $x$"
+    figure = plot_simulation(simulation_of([linear(name), linear("a\x1bb", n=128)]))
+    labels = figure.axes[0].get_yticklabels()
+    assert [label._preprocess_math(label.get_text()) for label in labels] == [
+        (name, False),
+        (r"a\x1bb", False),
+    ]
+    save_figure(figure, tmp_path / "x.png")
+    figure = bar_groups({name: {name: 1.0}}, ylabel="x")
+    save_figure(figure, tmp_path / "x.svg")
+
+
 def test_no_bars():
     with pytest.raises(PlotError, match="no bars to draw"):
         bar_groups({"a": {}}, ylabel="speedup")

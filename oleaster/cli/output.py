@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from oleaster import __version__
+from oleaster.io import printable
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object (docs/cli.md).")]
 
@@ -35,7 +36,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 
     Where a line is too short words are folded; numbers never are, the line runs on instead.
     """
-    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    cells = [["" if cell is None else printable(str(cell)) for cell in row] for row in rows]
     table = Table(box=None, pad_edge=False, show_header=any(columns))
     least = 2 * (len(columns) - 1)
     for index, column in enumerate(columns):

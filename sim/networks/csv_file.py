@@ -20,7 +20,8 @@ def read_csv(path: Path | str) -> Network:
     ------
     NetworkError
         The file cannot be read or is not UTF-8, a column is missing or not known, or a value is
-        no whole number 1 .. `MAX_SIDE`; the message has the line's number.
+        no whole number 1 .. `MAX_SIDE`, or a name has control characters; the message has the
+        line's number.
     """
     path = Path(path)
     try:
@@ -81,6 +82,8 @@ def _layer(row: list[str], columns: dict[str, int], where: str) -> Layer:
         raise NetworkError(f"{where}: has {len(row)} values for {len(columns) + 1} columns")
     if not row[0]:
         raise NetworkError(f"{where}: the layer's name is empty")
+    if re.search(r"[\x00-\x1f\x7f-\x9f]", row[0]):
+        raise NetworkError(f"{where}: the layer's name {row[0]!r} has control characters")
     sizes = {}
     for name, index in columns.items():
         value = row[index] if index < len(row) else ""
