@@ -89,6 +89,8 @@ def design_facts(design: Design) -> dict[str, Any]:
     facts = {"kind": _kind(design), **asdict(design)}
     if isinstance(design, GpuDesign):
         facts["macs_per_cycle"] = {str(bits): macs for bits, macs in design.macs_per_cycle}
+    if isinstance(design, AcceleratorDesign):
+        facts["pe_bits"] = design.pe_bits
     return facts
 
 
@@ -101,6 +103,8 @@ def read_design(source: str) -> DesignFile:
         design = DesignFile.model_validate(tomllib.loads(_text(source)))
     except ValidationError as error:
         raise DesignError(f"{source}: {_first_wrong(error, DesignFile)}") from None
+    except RecursionError:
+        raise DesignError(f"{source}: is nested too deeply for a design") from None
     except ValueError as error:  # not TOML, or not UTF-8
         if isinstance(error, DesignError):
             raise
@@ -131,7 +135,7 @@ def load_design(source: str) -> Design:
         )
     values = dict(design.simulation)
     kind = values.pop("kind", None)
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         near = f"{_known(str(kind), KINDS)}" if kind is not None else f" ({' or '.join(KINDS)})"
         what = f"is {kind!r}, which is no kind of design" if kind is not None else "is missing"
         raise DesignError(f"{source}: simulation.kind {what}{near}")

@@ -27,7 +27,7 @@ _Count = Annotated[int, Field(ge=1, le=1 << 20)]
 _Bits = Annotated[int, Field(ge=1, le=64)]
 _Bytes = Annotated[int, Field(ge=1, le=1 << 40)]
 _Cycles = Annotated[int, Field(ge=0, le=1 << 20)]
-_Rate = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+_Rate = Annotated[float, Field(ge=1e-3, le=1e9, allow_inf_nan=False)]
 
 
 class _Table(BaseModel):
@@ -148,7 +148,7 @@ class _Accelerator(Simulation):
     dram_latency_cycles: Annotated[int, Field(ge=1, le=1 << 20)] = (
         AcceleratorDesign.dram_latency_cycles
     )
-    dram_share: Annotated[float, Field(gt=0, le=1)] = AcceleratorDesign.dram_share
+    dram_share: Annotated[float, Field(ge=1 / 1024, le=1)] = AcceleratorDesign.dram_share
 
     def build(self, name: str, title: str, folder: Path | None) -> Design:
         return AcceleratorDesign(**self._common(name, title, folder))

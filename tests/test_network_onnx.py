@@ -299,6 +299,13 @@ def bad_graph(case: str) -> tuple:
         case "data":
             nodes = [make("NonZero", ["x"], ["i"]), make("Cast", ["i"], ["f"], to=1)]
             return [*nodes, make("MatMul", ["f", "w"], ["y"], "m")], x, [weights("w", 5, 4)]
+        case "alone" | "blank":
+            inputs = ["x"] if case == "alone" else ["", "x"]
+            return [make("MatMul", inputs, ["y"], "m")], x, []
+        case "groups":
+            x = [tensor("x", [1, 4, 5, 5])]
+            node = make("Conv", ["x", "w"], ["y"], "c", group=0, kernel_shape=[3, 3])
+            return [node], x, [weights("w", 6, 4, 3, 3)]
         case _:
             node = make("MatMul", ["x", "w"], ["y"], "m")
             return [node], x, [weights("w", 9, 4)]
@@ -323,6 +330,9 @@ def test_graph_of_an_unknown_domain(tmp_path: Path) -> None:
         ("strides", r"node 'c' has the strides \[2, 1\]; they must be equal"),
         ("volume", "node 'c' is a convolution over 3 dimensions, not 1 or 2"),
         ("data", "the shape of 'f', at node 'm', cannot be inferred"),
+        ("alone", r"node 'm' is MatMul with 1 input\(s\); an operand is missing"),
+        ("blank", r"node 'm' is MatMul with 1 input\(s\); an operand is missing"),
+        ("groups", "node 'c' has group 0; it must be at least 1 and divide its 6 channels"),
         ("mismatch", "net.onnx: "),
     ],
 )
@@ -330,6 +340,15 @@ def test_bad_graphs(tmp_path: Path, case: str, message: str) -> None:
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
     path = save(tmp_path, *bad_graph(case), opset_imports=opsets)
     with pytest.raises(NetworkError, match=message):
+        read_onnx(path)
+
+
+def test_a_node_without_output(tmp_path: Path) -> None:
+    nodes, inputs, initializers = attention_block(3, 10)
+    nodes.insert(0, helper.make_node("Print", ["x"], [], domain="mine"))
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("mine", 1)]
+    path = save(tmp_path, nodes, inputs, initializers, opset_imports=opsets)
+    with pytest.raises(NetworkError, match=r"node '' \(Print\) has no output"):
         read_onnx(path)
 
 

@@ -161,6 +161,8 @@ def _layers(graph: "GraphProto") -> Iterator[Layer]:
         if constants.issuperset(filter(None, node.input)):
             constants.update(node.output)
             continue
+        if not node.output:
+            raise NetworkError(f"node {node.name!r} ({node.op_type}) has no output")
         what = f"node {node.name or node.output[0]!r}"
         if node.domain not in ("", "ai.onnx", "ai.onnx.ml"):
             raise NetworkError(
@@ -172,10 +174,19 @@ def _layers(graph: "GraphProto") -> Iterator[Layer]:
         for attribute in node.attribute:
             if attribute.HasField("g"):
                 _refuse_products(attribute.g, what)
+        if node.op_type in (*_PRODUCTS, *_CONVOLUTIONS):
+            _check_operands(node, what)
         if node.op_type in _PRODUCTS:
             yield _product(node, shapes, constants, what)
         elif node.op_type in _CONVOLUTIONS:
             yield _convolution(node, shapes, what)
+
+
+def _check_operands(node: "NodeProto", what: str) -> None:
+    needed = {**_PRODUCTS, **_CONVOLUTIONS}[node.op_type]
+    if len(node.input) <= max(needed) or not all(node.input[index] for index in needed):
+        given = sum(map(bool, node.input))
+        raise NetworkError(f"{what} is {node.op_type} with {given} input(s); an operand is missing")
 
 
 def _refuse_products(graph: "GraphProto", what: str) -> None:
@@ -235,6 +246,10 @@ def _convolution(node: "NodeProto", shapes: _Shapes, what: str) -> Layer:
     attributes = _attributes(node)
     (groups,) = attributes.get("group", [1])
     strides = attributes.get("strides", [1])
+    if groups < 1 or channels % groups:
+        raise NetworkError(
+            f"{what} has group {groups}; it must be at least 1 and divide its {channels} channels"
+        )
     if len(kernel) not in (1, 2):
         raise NetworkError(f"{what} is a convolution over {len(kernel)} dimensions, not 1 or 2")
     if len(set(strides)) > 1:
