@@ -20,7 +20,7 @@ from oleaster.sim.networks.layer import Network
 from oleaster.sim.networks.library import load_network
 from oleaster.sim.networks.onnx_file import read_onnx
 from oleaster.sim.networks.transformer import Phase
-from oleaster.sim.performance.design import ArrayDesign
+from oleaster.sim.performance.design import ArrayDesign, Design
 from oleaster.sim.performance.energy import load_energy
 from oleaster.sim.performance.simulate import COLUMNS, LayerResult, Memory, Simulation
 from oleaster.sim.performance.simulate import simulate as simulate_network
@@ -34,7 +34,9 @@ Sequence = Annotated[
 ]
 PhaseOption = Annotated[
     Phase | None,
-    typer.Option(help="All tokens at once (the default), or one more after --sequence tokens."),
+    typer.Option(
+        help="All tokens (the default), or a new one that sees --sequence, itself included."
+    ),
 ]
 NoAttention = Annotated[
     bool, typer.Option("--no-attention", help="Leave out the products Q K^T and P V.")
@@ -64,11 +66,12 @@ _ENERGY = {
 def simulate(
     network: NetworkName,
     design: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
-            metavar="D[,D]", help="Designs: names (see `oleaster designs`) or .toml files."
+            metavar="D[,D]",
+            help="Designs: names (see `oleaster designs`) or .toml files; olive-64x64.",
         ),
-    ] = "olive-64x64",
+    ] = None,
     memory: Annotated[
         Memory,
         typer.Option(help="As published comparisons count, or with fill, drain and bandwidth."),
@@ -103,21 +106,21 @@ def simulate(
     oleaster simulate resnet-50 --design mine.toml --plot resnet.png -o resnet.csv
     oleaster simulate model.onnx --dim batch=1
     """
+    names = _names(design or ["olive-64x64"])
     if json and csv:
         raise CommandError("--json and --csv both print; give one of them")
     if output is not None:
         if output.suffix not in (".csv", ".json"):
             raise CommandError(f"{output}: the name after -o ends in .csv or .json")
-        io.check_output_file(output, *_inputs(network, design, energy))
-    names = _names(design)
+        io.check_output_file(output, *_inputs(network, names, energy))
     if plot is not None:
         check_figure_file(plot)
         if len(names) > 1:
             raise CommandError(f"--plot draws one design; {len(names)} are given")
     loaded = read_network(network, batch, sequence, phase, not no_attention, dim)
-    table = load_energy(energy) if energy else None
+    table = None if energy is None else load_energy(energy)
     simulations = [
-        simulate_network(loaded, load_design(name), memory=memory, energy=table) for name in names
+        simulate_network(loaded, each, memory=memory, energy=table) for each in _designs(names)
     ]
     if plot is not None:
         save_figure(plot_simulation(simulations[0]), plot)
@@ -184,20 +187,33 @@ def _sizes(dims: list[str]) -> dict[str, int]:
     return sizes
 
 
-def _names(design: str) -> list[str]:
-    names = [name.strip() for name in design.split(",")]
+def _names(given: list[str]) -> list[str]:
+    names = [name.strip() for one in given for name in one.split(",")]
     if not all(names):
-        raise CommandError(f"--design {design}: expected names with commas between")
-    if len(set(names)) < len(names):
-        raise CommandError(f"--design {design}: a design is given twice")
+        raise CommandError(f"--design {','.join(given)}: expected names with commas between")
     return names
 
 
-def _inputs(network: str, design: str, energy: str | None) -> list[Path]:
+def _designs(names: list[str]) -> list[Design]:
+    """Results are told apart by their designs' names alone, so these must differ."""
+    loaded: dict[str, tuple[str, Design]] = {}
+    for name in names:
+        design = load_design(name)
+        if design.name in loaded:
+            first, _ = loaded[design.name]
+            raise CommandError(
+                f"--design: {first} and {name} are both named {design.name!r}; give a design "
+                "once, or rename a file"
+            )
+        loaded[design.name] = name, design
+    return [design for _, design in loaded.values()]
+
+
+def _inputs(network: str, designs: list[str], energy: str | None) -> list[Path]:
     """Files that are read, which no output may replace."""
     return [
         Path(name)
-        for name in (network, *design.split(","), energy or "")
+        for name in (network, *designs, energy or "")
         if name.endswith((".csv", ".onnx", ".toml"))
     ]
 
@@ -213,13 +229,18 @@ def _result(simulations: list[Simulation]) -> dict[str, Any]:
                 "design": design_facts(one.design),
                 "energy_table": one.energy_table.name,
                 "speedup": first.total.time_us / one.total.time_us,
-                "energy_saving": first.total.energy_pj / one.total.energy_pj,
+                "energy_saving": _saving(first, one),
                 "total": one.total._asdict(),
                 "layers": [row._asdict() for row in one.rows],
             }
             for one in simulations
         ],
     }
+
+
+def _saving(first: Simulation, one: Simulation) -> float | None:
+    """How many times less energy than the first; None where a table's constants are all 0."""
+    return first.total.energy_pj / one.total.energy_pj if one.total.energy_pj else None
 
 
 def _json_text(simulations: list[Simulation]) -> str:
@@ -298,8 +319,8 @@ def _show(simulation: Simulation) -> None:
             "operands": f"weights x activations {', '.join(formats)}",
             "memory": f"{simulation.memory}{one_model}",
             "cycles": f"{total.cycles:,}: {_shares(total, _CYCLES, total.cycles)}",
-            "energy": f"{_number(total.energy_pj / 1e6)} uJ: "
-            + _shares(total, _ENERGY, total.energy_pj),
+            "energy": f"{_number(total.energy_pj / 1e6)} uJ"
+            + (f": {_shares(total, _ENERGY, total.energy_pj)}" if total.energy_pj else ""),
             "constants": f"{simulation.energy_table.name}, {simulation.energy_table.title}",
             "time": f"{_number(total.time_us / 1e3)} ms at {design.clock_mhz:g} MHz, "
             f"{rate:.3g} tera-operations a second",
@@ -316,7 +337,7 @@ def _compare(simulations: list[Simulation]) -> None:
                 one.design.name,
                 *_figures(one.total),
                 f"{first.total.time_us / one.total.time_us:.2f}x",
-                f"{first.total.energy_pj / one.total.energy_pj:.2f}x",
+                "" if (saving := _saving(first, one)) is None else f"{saving:.2f}x",
                 one.energy_table.name,
             )
             for one in simulations
