@@ -254,6 +254,7 @@ def _area(evaluation: OliveEvaluation) -> str:
     decoder, _, pe = published_shares()
     our_decoder, _, our_pe = evaluation.areas
     fitting = our_decoder.area * pe.area / decoder.area
+    weigh = "less" if our_decoder.area / our_pe.area < decoder.area / pe.area else "more"
     return f"""## Area of decoders and PEs
 
 Published for 22 nm; ours is Yosys' estimate of CMOS transistors after generic synthesis of our own
@@ -261,8 +262,8 @@ Verilog, with the published numbers of units.
 
 {_table(header, rows, left=1)}
 
-Our decoders weigh less: one is {our_decoder.area / our_pe.area:.2f} of our PE, the published one
-{decoder.area / pe.area:.2f} of its PE. Beside a decoder as small as ours, a PE of the published
+Our decoders weigh {weigh}: one is {our_decoder.area / our_pe.area:.2f} of our PE, the published one
+{decoder.area / pe.area:.2f} of its PE. Beside our decoder, a PE of the published
 ratio would have {fitting:,.0f} transistors. Ours has {our_pe.flops} flip-flops alone, for two
 32-bit sums with overflow flags (one drains while the other grows) and for the operands it passes
 on. What the published PE and decoder hold is not published."""
@@ -278,7 +279,7 @@ def _pairs(evaluation: OliveEvaluation) -> str:
     return f"""## Pairs with outliers
 
 Per cent of pairs of weights along K, outliers beyond 3 sigma of their matrix. The published models
-are in no package index that we reach; ours are other trained transformers.
+are not in the packages used here; ours are other trained transformers.
 
 {_table(header, rows, left=2)}"""
 
