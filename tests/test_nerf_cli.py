@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from oleaster.cli import main
 from oleaster.models.nerf.checkpoint import save_checkpoint
 from oleaster.models.nerf.encoding import encode
 from oleaster.models.nerf.files import save_field
+from oleaster.models.nerf.fixed.render import render_fixed
 from oleaster.models.nerf.image import decode_image
 from oleaster.models.nerf.layout import layouts, quantize
 from oleaster.models.nerf.render import psnr, render
@@ -148,6 +150,35 @@ def test_fields_without_views(capsys):
     assert "field.npz" in refused(capsys, "field.npz")
 
 
+def test_fixed_point(capsys):
+    scene = load_scene("blobs.npz")
+    drawn = render_fixed(scene, scene.views[1].camera, mlp="int8")
+    result = run_json(
+        capsys, "blobs.npz", "--arith", "fixed", "--mlp", "int8", "--view", "1", "-o", "a.png"
+    )
+    assert (result["arith"], result["mlp"], result["encoded_bytes"]) == ("fixed", "int8", None)
+    assert result["counters"] == vars(drawn.counters)
+    np.testing.assert_array_equal(decode_image(Path("a.png").read_bytes()), drawn.image)
+    # The held-out views are float images in 8 bits, so that any other loses more than 0.3 dB.
+    check = run_json(capsys, "blobs.npz", "--arith", "fixed", "--check", status=1)
+    assert check["mlp"] == "ovp8"
+    assert check["check"]["loss_db"] > 0.3
+    assert (
+        "fixed point, network in float"
+        in run(capsys, "blobs.npz", "--arith", "fixed", "--mlp", "float", "--size", "8x8").out
+    )
+
+
+def test_check_of_fixed_point_that_holds(capsys):
+    scene = load_scene("blobs.npz")
+    noise = np.random.default_rng(0).normal(0, 0.05, (18, 24, 3))
+    views = tuple(HeldOut.of(each.camera, each.image() + noise) for each in scene.views)
+    save_scene(Path("noisy.npz"), replace(scene, views=views))
+    result = run_json(capsys, "noisy.npz", "--arith", "fixed", "--check")
+    assert result["check"]["holds"]
+    assert "allowed" in run(capsys, "noisy.npz", "--arith", "fixed", "--check").out
+
+
 def test_film(capsys):
     from PIL import Image
 
@@ -178,6 +209,11 @@ def test_film(capsys):
         (["blobs.npz", "--video", "a.png", "-o", "a.png"], "both after"),
         (["blobs.npz", "--pipeline", "uniform", "--ball"], "for --pipeline cubes"),
         (["blobs.npz", "--pipeline", "rays"], "rays"),
+        (["blobs.npz", "--arith", "fixed", "--ball"], "without --ball"),
+        (["blobs.npz", "--arith", "fixed", "--pipeline", "uniform"], "walks cubes"),
+        (["blobs.npz", "--mlp", "int8"], "for --arith fixed"),
+        (["blobs.npz", "--arith", "fixed", "--mlp", "int3"], "int3"),
+        (["blobs.npz", "--arith", "fixed", "--check", "--size", "8x8"], "held-out image"),
     ],
 )
 def test_refused(capsys, arguments, sentence):

@@ -183,19 +183,19 @@ def fix_network(
     out = np.full(len(field.basis), 0.5**config.feature_bits)
     basis = _stage(rounding, formats, field.basis * columns, None, unit, out)
     encoded = encode_inputs(basis(x), directions, frequencies, config)
-    worth = np.ldexp(1.0, -_input_fractions(field, config))
+    worth: NDArray[np.float64] = np.ldexp(1.0, -_input_fractions(field, config))
     inputs, unit, columns = _activations(encoded * worth, worth, formats)
     x = inputs(encoded)
     stages = [basis]
     for i, (weight, bias) in enumerate(zip(field.weights, field.biases, strict=True)):
-        weight = weight * columns
+        scaled = weight * columns
         if i == 2:
             out = np.full(3, 0.5**config.logit_bits)
         else:
-            real = rounding(_even(x))[:, : x.shape[1]] * unit @ weight.T + bias
+            real: NDArray[np.float64] = rounding(_even(x))[:, : x.shape[1]] * unit @ scaled.T + bias
             _, unit_after, columns = _activations(np.maximum(real, 0), None, formats)
             out = unit_after * columns
-        stages.append(_stage(rounding, formats, weight, bias, unit, out))
+        stages.append(_stage(rounding, formats, scaled, bias, unit, out))
         if i < 2:
             x, unit = stages[-1](x, relu=True), unit_after
     a, b, c, d = stages

@@ -129,7 +129,7 @@ def _curve(
     if shift < 0:  # more entries than inputs
         address, shift = address + shift, 0
     size = 1 << address
-    at = lowest + np.arange(size + 1) * (span / size)
+    at: NDArray[np.float64] = lowest + np.arange(size + 1, dtype=np.float64) * (span / size)
     return Curve(int(to_fixed(lowest, bits)), shift, to_fixed(function(at), out_bits))
 
 
