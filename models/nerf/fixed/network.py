@@ -26,6 +26,10 @@ from oleaster.models.scale_search import search_scale
 
 __all__ = ["FixedNetwork", "Rounding", "Stage", "Words", "fix_network", "float_network"]
 
+_EVENING = 2 / 3
+"""How far columns are brought to one size: 0 not at all, 1 wholly. Of lego's colours ovp8 loses
+least so: 48 dB, against 41 and 45."""
+
 _BIAS_END = 1 << 30  # of an output stage's bias, and so of what is added to a sum
 
 
@@ -208,10 +212,10 @@ def _activations(
     """How activations (n, K) become integers: words from units of `worth`, then the unit of the
     integers, and (K,) powers of two by which columns are divided, and weights multiplied.
 
-    Columns of one size share one unit without loss.
+    Columns of like size share one unit with less loss.
     """
     root = np.sqrt(np.square(real).mean(axis=0))
-    columns = np.exp2(np.rint(np.log2(np.where(root > 0, root, 1.0))))
+    columns = np.exp2(np.rint(_EVENING * np.log2(np.where(root > 0, root, 1.0))))
     unit = float(search_scale(real / columns, formats).scale)
     if worth is None:
         worth = np.full(real.shape[1], unit)
