@@ -154,14 +154,14 @@ def _windows(frame: Frame, mask: Mask, cells: Longs) -> Windows:
     safe = np.maximum(depth, _NEAREST)
     top = np.frexp(safe.astype(np.float64))[1].astype(np.int64) - 1
     shift = top - _DEPTH_BITS
-    inverse, exponent = reciprocal(_scaled(safe, shift), frame.config)
+    inverse, exponent = reciprocal(safe >> shift, frame.config)
     ends: list[Longs] = []
     for axis, size in ((0, camera.width), (1, camera.height)):
         at = corners[:, :, axis]
         reach = (size // 2 + 2) * depth
         hidden |= (at > reach).all(axis=0) | (at < -reach).all(axis=0)
         reach = np.maximum(reach, 0)
-        at = _scaled(np.clip(at, -reach, reach), shift)
+        at = np.clip(at, -reach, reach) >> shift
         pixel = rounded(at * inverse, exponent - _WINDOW_BITS)
         pixel += (size - 1) << (_WINDOW_BITS - 1)
         first = (pixel.min(axis=0) - _WINDOW_MARGIN + (1 << _WINDOW_BITS) - 1) >> _WINDOW_BITS
@@ -197,11 +197,6 @@ def _corners(frame: Frame, mask: Mask, cells: Longs) -> Longs:
         for corner in product((0, 1), repeat=3)
     ]
     return np.stack(found)
-
-
-def _scaled(values: Longs, right: Longs) -> Longs:
-    """Shifted to the right, or to the left if that is negative."""
-    return np.where(right >= 0, values >> np.maximum(right, 0), values << np.maximum(-right, 0))
 
 
 def _steps(lengths: NDArray[np.integer]) -> Longs:
