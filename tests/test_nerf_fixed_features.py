@@ -9,7 +9,7 @@ from nerf_fields import random_field
 from oleaster.models.accelerator.requantize import requantize
 from oleaster.models.formats import get_format
 from oleaster.models.gemm import gemm
-from oleaster.models.nerf.field import LINE_AXES, PLANE_AXES
+from oleaster.models.nerf.field import LINE_AXES, PLANE_AXES, FieldError
 from oleaster.models.nerf.fixed.features import fix_field
 from oleaster.models.nerf.fixed.network import (
     Rounding,
@@ -220,3 +220,15 @@ def test_without_samples_to_calibrate_there_is_a_network_all_the_same():
     products, directions = calibration(field, fixed, config, 20)
     network = fix_network(field, fixed.color_scales, products[:0], directions[:0], "int8", config)
     assert network(products, directions).shape == (28, 3)
+
+
+def test_products_that_are_too_wide_are_refused():
+    with pytest.raises(FieldError, match="product has 33 bits; 32 at most"):
+        fix_field(
+            random_field(12),
+            FixedConfig(value_bits=12, guard_bits=6),
+            {
+                name: quantize(tensor, 14)
+                for name, tensor in field_tensors(random_field(12)).items()
+            },
+        )

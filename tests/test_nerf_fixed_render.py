@@ -105,3 +105,26 @@ def test_a_relu_field_is_rendered(blob):
     exact = render(field, orbit_camera())
     found = render_fixed(field, orbit_camera(), FixedConfig(value_bits=10), "float")
     assert psnr(found.image, exact.image) > 45
+
+
+@pytest.mark.parametrize("shift", [-1e30, 1e30])
+@pytest.mark.parametrize("density", [1e-30, 1e12])
+def test_absurd_densities_are_nothing_or_opaque(shift, density):
+    field = random_field(4, fill=1.0, density=density, density_shift=shift)
+    drawn = render_fixed(field, orbit_camera(width=12, height=9), mlp="int8")
+    assert np.isin(drawn.opacity, (0, 1)).all()
+    assert drawn.counters.density > 0
+    assert (drawn.counters.colored > 0) == (shift > 0)
+
+
+@pytest.mark.parametrize("mlp", ["int8", "ovp8", "ovp4-flint"])
+def test_a_network_of_zeros_is_grey(mlp):
+    field = random_field(5, fill=1.0, density_shift=60.0)
+    zero = {
+        name: tuple(np.zeros_like(each) for each in getattr(field, name))
+        for name in ("weights", "biases", "color_planes", "color_lines")
+    }
+    drawn = render_fixed(
+        replace(field, basis=np.zeros_like(field.basis), **zero), orbit_camera(), mlp=mlp
+    )
+    assert np.unique(drawn.image[drawn.opacity == 1] * 255).tolist() == [128]

@@ -14,7 +14,7 @@ from oleaster.models.nerf.field import LINE_AXES, PLANE_AXES, Field, FieldError
 from oleaster.models.nerf.fixed.tables import Curve, Longs, alpha_curve, rounded
 from oleaster.models.nerf.fixed.widths import FixedConfig
 from oleaster.models.nerf.layout import Codes, quantize
-from oleaster.models.nerf.tensors import TENSORS, field_tensors
+from oleaster.models.nerf.tensors import field_tensors
 
 __all__ = ["Factors", "FixedField", "fix_field"]
 
@@ -100,10 +100,10 @@ class FixedField:
             top = self._between(pair.plane, first + pair.row, weights[0])
             plane = (bottom << config.weight_bits) + (top - bottom) * weights[1]
             line = self._between(pair.line, low[w], weights[2])
-            plane = rounded_like(plane, 2 * config.weight_bits - config.guard_bits)
-            line = rounded_like(line, config.weight_bits - config.guard_bits)
+            plane = _rounded(plane, 2 * config.weight_bits - config.guard_bits)
+            line = _rounded(line, config.weight_bits - config.guard_bits)
             # Plane and line are guard_bits below the unit of their codes, and so is their product.
-            found.append(rounded_like(plane * line, config.guard_bits))
+            found.append(_rounded(plane * line, config.guard_bits))
         return found
 
     def _between(self, cells: NDArray[Any], first: Longs, weight: NDArray[Any]) -> NDArray[Any]:
@@ -115,7 +115,7 @@ class FixedField:
         return low
 
 
-def rounded_like(values: NDArray[Any], shift: int) -> NDArray[Any]:
+def _rounded(values: NDArray[Any], shift: int) -> NDArray[Any]:
     """As `rounded`, in the array's own kind and in place; to the left if shift is negative."""
     if shift > 0:
         values += 1 << (shift - 1)
@@ -138,7 +138,6 @@ def fix_field(field: Field, config: FixedConfig, codes: Mapping[str, Codes] | No
         for m in range(3)
         for part in ("planes", "lines")
     ]
-    assert len(bits) == len(TENSORS)
     products = max(a + b - 1 for a, b in zip(bits[::2], bits[1::2], strict=True))
     widest = max(products + 2 * config.guard_bits, max(bits) + 2 * config.weight_bits + 1)
     if products + config.guard_bits > 32:
@@ -160,7 +159,8 @@ def fix_field(field: Field, config: FixedConfig, codes: Mapping[str, Codes] | No
     density = pair("density", 0), pair("density", 1), pair("density", 2)
     color = pair("color", 0), pair("color", 1), pair("color", 2)
     unit = np.ldexp([each.scale for each in density], config.density_bits - config.guard_bits)
-    multiplier, shift = multiplier_of(unit)
+    # Beyond these, the least code is all or nothing whatever the rest.
+    multiplier, shift = multiplier_of(np.clip(unit, 2.0**-40, 2.0**15))
     length = float(field.step) * field.distance_scale
     alpha = alpha_curve(length, field.softplus, field.density_shift, config)
     return FixedField(config, field.size, density, color, multiplier, shift, alpha)

@@ -54,8 +54,8 @@ class Words:
 
     @classmethod
     def of(cls, scales: NDArray[np.floating[Any]], bias: Longs | None = None) -> Words:
-        least = np.ldexp(1.0, -40)  # a column of zeros has any scale
-        multiplier, shift = multiplier_of(np.maximum(scales, least))
+        # A column of zeros has any scale.
+        multiplier, shift = multiplier_of(np.clip(scales, 2.0**-40, 2.0**15))
         return cls(np.zeros(len(shift), np.int64) if bias is None else bias, multiplier, shift)
 
 

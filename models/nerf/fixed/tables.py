@@ -32,6 +32,7 @@ Longs = NDArray[np.int64]
 
 _ENTRY_GUARD = 4  # bits of an inverse's table entry beyond its address: more gain nothing
 _ALPHA_SPANS = 1, 128  # least and greatest width of the alpha table's domain, powers of two
+_FURTHEST = float(1 << 20)  # no sum is beyond
 _TURN_BITS = 20  # fraction of 1 / (2 pi)
 
 
@@ -150,6 +151,7 @@ def alpha_curve(length: float, softplus: bool, shift: float, config: FixedConfig
     lowest = 0.0
     if softplus:  # so low, softplus is an exponential
         lowest = float(np.floor(-(bits + 1) * np.log(2) - np.log(length) - shift))
+        lowest = min(max(lowest, -_FURTHEST), _FURTHEST)
     span = _ALPHA_SPANS[0]
     while span < _ALPHA_SPANS[1] and 1 - function(np.array([lowest + span])) > 0.5**bits / 2:
         span *= 2
