@@ -1,17 +1,25 @@
 """Images in fixed point: near the float ones, the same however cut up, sound at extremes."""
 
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from nerf_fields import blob_field, orbit_camera, random_field
 
 from oleaster.models.nerf.camera import look_at
+from oleaster.models.nerf.cubes import CubeCounts
+from oleaster.models.nerf.fixed.features import fix_field
+from oleaster.models.nerf.fixed.rays import cast_fixed, make_frame
 from oleaster.models.nerf.fixed.render import fix_scene, render_fixed
+from oleaster.models.nerf.fixed.shade import FixedPixels, shade_fixed
+from oleaster.models.nerf.fixed.walk import plan_fixed
 from oleaster.models.nerf.fixed.widths import FixedConfig
 from oleaster.models.nerf.prune import encode_field
 from oleaster.models.nerf.render import psnr, render
+from oleaster.models.nerf.samples import merge_samples
 from oleaster.models.nerf.scene import Facts, Scene
+from oleaster.models.nerf.shade import Shaded
 
 FACTS = Facts("blob", "", "", "", "", (), (), 0.0, 0.0)
 
@@ -128,3 +136,41 @@ def test_a_network_of_zeros_is_grey(mlp):
         replace(field, basis=np.zeros_like(field.basis), **zero), orbit_camera(), mlp=mlp
     )
     assert np.unique(drawn.image[drawn.opacity == 1] * 255).tolist() == [128]
+
+
+def test_light_and_weights_are_exact_integers(blob):
+    """One sample after the other, against what batches of all rays give."""
+    config, camera = FixedConfig(), orbit_camera(width=16, height=12)
+    field = fix_field(blob, config, None)
+    frame = make_frame(blob, blob.mask, camera, config)
+    rays = cast_fixed(frame, 0, 12)
+    pixels, counts = FixedPixels.clear(len(rays), 16), Shaded()
+    batches = list(plan_fixed(frame, blob.mask).batches(rays, 0, 12, CubeCounts()))
+
+    def colors(products, directions):
+        return np.stack([products[:, 0] & 511, directions[:, 0] & 511, 7 + 0 * products[:, 0]], 1)
+
+    for batch in batches:
+        shade_fixed(field, rays, batch, pixels, counts, colors, 1e-4, terminate=True)
+    samples = merge_samples(batches, frame.count)
+    at = np.stack([rays.field_at(axis, *samples) for axis in range(3)])
+    alphas = field.alpha(field.density_sums(at)).tolist()
+    shades = colors(field.color_products(at), rays.direction[:, samples.ray].T).tolist()
+    light, color = [1 << 16] * len(rays), [[0, 0, 0] for _ in range(len(rays))]
+    for ray, k, alpha, shade in zip(
+        samples.ray.tolist(), samples.k.tolist(), alphas, shades, strict=True
+    ):
+        if light[ray] < 7:
+            continue
+        weight = 0 if k == frame.count - 1 else (alpha * light[ray] + (1 << 15)) >> 16
+        light[ray] -= weight
+        if weight >= 7:
+            color[ray] = [c + weight * s for c, s in zip(color[ray], shade, strict=True)]
+    assert pixels.light.tolist() == light
+    assert pixels.color.tolist() == color
+    assert min(light) < 7
+    drawn = pixels.finish(True, 16, config.color_bits)
+    for ray in range(len(rays)):
+        for channel in range(3):
+            exact = Fraction((color[ray][channel] + (light[ray] << 9)) * 255, 1 << 25)
+            assert drawn[ray, channel] == min(255, (exact + Fraction(1, 2)).__floor__())
