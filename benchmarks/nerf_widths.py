@@ -24,20 +24,22 @@ from oleaster.models.nerf.render import psnr, render
 from oleaster.models.nerf.scene import load_scene
 
 VARIED = {
-    "position_bits": (17, 18, 22),
-    "ray_bits": (18, 20, 24),
-    "direction_bits": (17, 18, 22),
-    "weight_bits": (4, 6, 10),
+    "position_bits": (17, 18),
+    "ray_bits": (17, 18, 24),
+    "direction_bits": (17, 18),
+    "inverse_bits": (20, 22),
+    "weight_bits": (5, 6, 7, 10),
     "guard_bits": (0, 1, 4),
-    "density_bits": (4, 6, 10),
-    "alpha_address_bits": (6, 8, 10),
+    "density_bits": (4, 5, 8),
+    "alpha_address_bits": (7, 8, 11),
     "transmittance_bits": (12, 14, 18),
-    "color_bits": (6, 8, 12),
-    "feature_bits": (6, 8, 12),
-    "wave_address_bits": (6, 8, 12),
-    "wave_bits": (6, 8, 12),
+    "color_bits": (7, 8, 12),
+    "value_bits": (6, 7, 10, 12),
+    "feature_bits": (5, 6, 10),
+    "wave_address_bits": (5, 6, 10),
+    "wave_bits": (5, 6, 10),
     "logit_bits": (5, 6, 10),
-    "sigmoid_address_bits": (4, 6, 10),
+    "sigmoid_address_bits": (4, 5, 8),
 }
 OF_NETWORK = (
     "feature_bits", "wave_address_bits", "wave_bits", "logit_bits", "sigmoid_address_bits",

@@ -60,20 +60,20 @@ class FixedConfig:
     """
 
     position_bits: int = 20
-    ray_bits: int = 22
+    ray_bits: int = 20
     direction_bits: int = 20
-    inverse_bits: int = 20
+    inverse_bits: int = 18
     inverse_address_bits: int = 8
     weight_bits: int = 8
     guard_bits: int = 2
-    density_bits: int = 8
+    density_bits: int = 6
     alpha_address_bits: int = 9
     transmittance_bits: int = 16
-    feature_bits: int = 10
-    wave_address_bits: int = 10
-    wave_bits: int = 10
-    logit_bits: int = 8
-    sigmoid_address_bits: int = 8
+    feature_bits: int = 8
+    wave_address_bits: int = 8
+    wave_bits: int = 8
+    logit_bits: int = 7
+    sigmoid_address_bits: int = 6
     color_bits: int = 9
     value_bits: int = 8
 
