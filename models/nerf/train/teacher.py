@@ -51,7 +51,7 @@ class Teacher:
         if not path.is_file():
             raise FieldError(f"{path}: no such file; expected a teacher network's .npz")
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return cls(*(_layers(arrays, kind, device) for kind in ("coarse", "fine")))
         except KeyError as error:
             raise FieldError(f"{path}: is no teacher network: {error.args[0]}") from error
