@@ -161,7 +161,8 @@ def test_absent_and_unknown(tmp_path: Path) -> None:
         locate("minilm", cache_dir=tmp_path)
     for ask in (locate, fetch):
         with pytest.raises(
-            FetchError, match="'gpt5': known are minilm, mpnet, smollm2, lee50, meshes, rotten, vader"
+            FetchError,
+            match="'gpt5': known are minilm, mpnet, smollm2, lee50, meshes, rotten, vader",
         ):
             ask("gpt5", cache_dir=tmp_path)
 
