@@ -12,6 +12,8 @@ import typer
 from oleaster import io
 from oleaster.cli.output import CommandError, Json, print_facts, print_json, progress_bar
 from oleaster.models.fetch import locate
+from oleaster.models.nerf.camera import Camera
+from oleaster.models.nerf.field import Array
 from oleaster.models.nerf.files import save_field
 from oleaster.models.nerf.train.mesh import MESHES, load_mesh
 from oleaster.models.nerf.train.viewpoints import held_out_cameras, training_cameras
@@ -161,12 +163,19 @@ def _views(
     if teacher is not None:
         from oleaster.models.nerf.train.teacher import Teacher
 
-        render = Teacher.load(teacher, device).image
+        network = Teacher.load(teacher, device)
+
+        def render(camera: Camera) -> Array:
+            return network.image(camera)
     else:
         assert mesh is not None
         shape, texture = MESHES[mesh]
         box = locate("meshes")
-        render = load_mesh(box / shape, box / texture).image
+        solid = load_mesh(box / shape, box / texture)
+
+        def render(camera: Camera) -> Array:
+            return solid.image(camera)
+
     cameras = training_cameras(count, size) + held_out_cameras(_HELD_OUT, size)
     found: list[View] = []
     with progress_bar("rendering views") as report:

@@ -172,7 +172,7 @@ def _texture(path: Path) -> Array:
         raise FieldError("textures need pillow: install oleaster[nerf]") from error
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"), np.float32) / 255
+            return np.asarray(image.convert("RGB"), np.float32) / np.float32(255)
     except (OSError, UnidentifiedImageError) as error:
         raise FieldError(f"{path}: is not an image that can be read ({error})") from error
 

@@ -113,8 +113,8 @@ class Model(nn.Module):
             color_planes=planes(self.color_planes),
             color_lines=lines(self.color_lines),
             basis=_array(self.basis),
-            weights=tuple(map(_array, self.weights)),
-            biases=tuple(map(_array, self.biases)),
+            weights=tuple(map(_array, self.weights)),  # type: ignore[arg-type]
+            biases=tuple(map(_array, self.biases)),  # type: ignore[arg-type]
         )
 
     def density(self, points: Tensor) -> Tensor:
@@ -307,8 +307,8 @@ def cropped(field: Field) -> Field:
         low = min(int(on[0]), field.size[axis] - 2)
         cuts.append(slice(low, max(int(on[-1]), low + 1) + 1))
     edges = (field.box[1] - field.box[0]) / (np.array(field.size, np.float32) - 1)
-    lower = field.box[0] + edges * np.float32([cut.start for cut in cuts])
-    upper = field.box[0] + edges * np.float32([cut.stop - 1 for cut in cuts])
+    lower = field.box[0] + edges * np.array([cut.start for cut in cuts], np.float32)
+    upper = field.box[0] + edges * np.array([cut.stop - 1 for cut in cuts], np.float32)
     box = np.stack([lower, upper]).astype(np.float32)
 
     def planes(values: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
@@ -336,7 +336,7 @@ def resized(field: Field, size: tuple[int, int, int]) -> Field:
     """The field on a lattice of another size, interpolated; box and mask stay."""
 
     def planes(values: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        return tuple(  # type: ignore[return-value]
+        return tuple(
             _resize(_tensor(plane)[None], (size[v], size[u]))[0]
             for plane, (u, v) in zip(values, PLANE_AXES, strict=True)
         )
