@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ("configs", "hw", "models", "oleaster", "sim", "pyproject.toml", "README.md", "LICENSE")
+FOLDERS = ("configs", "hw", "models", "oleaster", "scenes", "sim")
+SOURCES = (*FOLDERS, "pyproject.toml", "README.md", "LICENSE")
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +46,9 @@ def test_every_source_file_is_in_the_wheel(wheel):
         "models": "oleaster/models",
         "sim": "oleaster/sim",
         "configs": "oleaster/configs",
+        "scenes": "oleaster/scenes",
     }.items():
         for path in (ROOT / folder).rglob("*"):
-            if path.suffix in {".py", ".sv", ".cpp", ".h", ".vlt", ".toml"}:
+            if path.suffix in {".py", ".sv", ".cpp", ".h", ".vlt", ".toml", ".npz"}:
                 expected.add(f"{package}/{path.relative_to(ROOT / folder).as_posix()}")
     assert expected <= set(wheel.namelist())
