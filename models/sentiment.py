@@ -50,8 +50,9 @@ class Sentiment(NamedTuple):
 def load_rotten(folder: Path, texts: int = ROTTEN_TEXTS, *, seed: int = 0) -> Sentiment:
     """Rotten Tomatoes snippets of two classes (Pang and Lee), from the pinned package `rotten`.
 
-    texts: held out; four times as many, or all that are left of 4,866, are for training. `seed`
-    alone says which. Raises SentimentError if fewer than 2 are asked for or too many.
+    texts: held out; four times as many, or all that are left of 4,866, are for training, less
+    those whose words are held out too. `seed` alone says which. Raises SentimentError if fewer than
+    2 are asked for or too many.
     """
     with bz2.open(folder / "rotten_tomatoes_corpus.csv.bz2", "rt", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["category"] in ("fresh", "rotten")]
@@ -131,6 +132,9 @@ def _split(
         )
     order = np.random.default_rng(seed).permutation(len(texts))
     test, train = np.split(order[: (1 + _TRAINING_SHARE) * held_out], [held_out])
+    # Both sets hold a few texts twice: none may be seen in training and asked for later.
+    seen = {texts[i] for i in test}
+    train = np.array([i for i in train if texts[i] not in seen])
     return Sentiment(
         kind,
         [texts[i] for i in test],

@@ -134,11 +134,13 @@ def test_vader(tmp_path: Path) -> None:
 @pytest.mark.model
 def test_real_data() -> None:
     rotten, vader = load_rotten(fetch("rotten")), load_vader(fetch("vader"))
-    assert (len(rotten.texts), len(rotten.training_texts)) == (974, 3892)
+    assert (len(rotten.texts), len(rotten.training_texts)) == (974, 3891)
     assert round(float(np.mean(rotten.training_targets)), 1) == 0.5
     assert (len(vader.texts), len(vader.training_texts)) == (1000, 4000)
     assert np.abs(vader.targets).max() <= 4
-    assert not set(rotten.texts) & set(rotten.training_texts)
+    for data in (rotten, vader):
+        assert not set(data.texts) & set(data.training_texts)
+        assert len(data.training_texts) == len(data.training_targets)
 
 
 @pytest.mark.model
