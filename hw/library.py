@@ -14,6 +14,7 @@ from oleaster.hw.array import SystolicArray
 from oleaster.hw.decoder import CODE_DECODERS, CodebookDecoder, OVPDecoder
 from oleaster.hw.emit import Unit, write_design
 from oleaster.hw.encoder import OVPEncoder
+from oleaster.hw.nerf.bitmap_search import BitmapSearch
 from oleaster.hw.pe import PE
 from oleaster.hw.tensor_core import TensorCore
 from oleaster.hw.weight_stationary import WeightStationaryArray
@@ -168,6 +169,11 @@ UNITS: dict[str, UnitSpec] = {
         "sixteen 16-element dot products with decoders and operand fetch, for `mmaovp`",
         {"address_bits": Parameter(9, 3, 16, "the register file has 2**address_bits registers")},
         TensorCore,
+    ),
+    "bitmap-search": UnitSpec(
+        "high-density sparse search unit: presence and rank of two neighbours in a bitmap chunk",
+        {"chunk": Parameter(64, 16, 128, "elements of a chunk", (16, 32, 64, 128))},
+        BitmapSearch,
     ),
 }
 

@@ -44,6 +44,7 @@ UNITS = [
         8,
     ),
     ("tensor-core", {}, 8),
+    *(("bitmap-search", {"chunk": chunk}, 3) for chunk in (16, 64)),
 ]
 
 
@@ -70,6 +71,8 @@ BREAKS = [
     ("systolic", {"rows": 4, "cols": 6}, "wide_b <= travelling[13]", "wide_b <= travelling[12]"),
     # An operand is read in the cycle in which it is written.
     ("tensor-core", {}, "age < 4'he", "age < 4'hd"),
+    # An element counts among those below itself.
+    ("bitmap-search", {"chunk": 16}, " - 1'h1;", " - 1'h0;"),
 ]
 
 

@@ -49,6 +49,7 @@ BENCHES = {
     "weight-stationary": "weight_stationary",
     "tensor-core": "tensor_core",
     "accelerator": "accelerator",
+    "bitmap-search": "bitmap_search",
 }
 
 
