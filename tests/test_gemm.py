@@ -95,3 +95,12 @@ def test_types_at_their_ends(kind: type) -> None:
 def test_shapes_that_do_not_fit(a: tuple, b: tuple) -> None:
     with pytest.raises(ValueError, match="they must be"):
         gemm(np.zeros(a, np.int64), np.zeros(b, np.int64))
+
+
+@pytest.mark.parametrize("bits", range(48, 55))
+def test_sums_around_the_ends_of_float64(bits):
+    """Sums of two products on either side of each power of two, odd ones and negative ones."""
+    a = np.array([[(1 << 24) + 1, (1 << 24) - 1], [-(1 << 24) - 3, -(1 << 24)]])
+    b = np.array([[(1 << (bits - 25)) + 1, 1 << (bits - 25)], [(1 << (bits - 25)) - 1, 5]])
+    expected = a.astype(object) @ b.astype(object).T
+    assert gemm(a, b, acc_bits=62).sums.tolist() == expected.tolist()
