@@ -29,17 +29,43 @@ from oleaster.models.nerf.fixed.widths import (
 )
 from oleaster.models.nerf.samples import Ints
 
-__all__ = ["SLACK", "FixedRays", "Frame", "cast_fixed", "make_frame"]
+__all__ = [
+    "ENTRY_BITS",
+    "FURTHEST_ENTRY",
+    "LARGEST_ENTRY",
+    "LARGEST_STEP",
+    "SLACK",
+    "STEP_GUARD",
+    "WIDEST",
+    "FixedRays",
+    "Frame",
+    "cast_fixed",
+    "make_frame",
+]
 
 SLACK = 1 / 32
 """Mask cells. Samples stray by half of it at most from their pixel's exact ray: `make_frame` sees
 to it. The other half is for the rounding of a cube's corners."""
 
-_STEP_GUARD = 4  # bits that the step's constants have beyond positions
-_ENTRY_BITS = 12  # fraction of a ray's entry, in steps
-_LARGEST_ENTRY = 1 << 17  # steps
-_LARGEST_STEP = 1 << 10  # cells
-_WIDEST = 8.0  # length of a pixel's direction, that of the image's middle being 1
+STEP_GUARD = 4
+"""Bits that a frame's steps have beyond positions."""
+
+ENTRY_BITS = 12
+"""Fraction of a ray's entry, in steps."""
+
+LARGEST_ENTRY = 1 << 17
+"""Steps from the camera to a ray's first sample, at most."""
+
+LARGEST_STEP = 1 << 10
+"""Lattice cells between two samples, along any axis; not quite reached, since a unit direction may
+be a little longer than 1."""
+
+WIDEST = 8
+"""Length of any pixel's direction, that of the image's middle being 1; not quite reached."""
+
+FURTHEST_ENTRY = 2
+"""Times the distance of the box's furthest corner from the camera: no ray's samples begin later, so
+that positions have a bound. A ray that begins there meets nothing anyway."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,10 +102,10 @@ def make_frame(field: Field, mask: Mask, camera: Camera, config: FixedConfig) ->
     turn, origin = pose[:, :3], pose[:, 3]
     corner = np.array([0.5 - camera.width / 2, camera.height / 2 - 0.5]) / camera.focal
     widest = float(np.sqrt(1 + np.square(corner).sum()))
-    if widest >= 0.99 * _WIDEST:
+    if widest >= 0.99 * WIDEST:
         raise FieldError(
             f"the image's corners are {np.degrees(np.arccos(1 / widest)):.0f} degrees off its"
-            f" middle; fixed point sees {np.degrees(np.arccos(1 / _WIDEST)):.0f} at most"
+            f" middle; fixed point sees {np.degrees(np.arccos(1 / WIDEST)):.0f} at most"
         )
     if field.samples > LARGEST_COUNT:
         raise FieldError(
@@ -90,26 +116,28 @@ def make_frame(field: Field, mask: Mask, camera: Camera, config: FixedConfig) ->
     field_cells = (np.array(field.size) - 1) / (box[1] - box[0])
     mask_box = mask.box.astype(np.float64)
     mask_cells = (np.array(mask.size) - 1) / (mask_box[1] - mask_box[0])
-    if max((step * field_cells).max(), (step * mask_cells).max()) >= _LARGEST_STEP:
-        raise FieldError(f"a step of {step} is more than {_LARGEST_STEP} cells")
-    if field.near / step >= _LARGEST_ENTRY:
+    if max((step * field_cells).max(), (step * mask_cells).max()) >= 0.99 * LARGEST_STEP:
+        raise FieldError(f"a step of {step} is {LARGEST_STEP} cells or more, or nearly")
+    if field.near / step >= LARGEST_ENTRY:
         raise FieldError(f"near is {field.near}, {field.near / step:.0f} steps; too far")
-    _check_reach(origin, box, mask_box, step, field_cells, mask_cells, config)
+    reach = _check_reach(origin, box, mask_box, step, field_cells, mask_cells, config)
+    far = min(field.far, FURTHEST_ENTRY * reach) / step
     return Frame(
         camera=camera,
         config=config,
         first=to_fixed(turn @ np.array([*corner, -1.0]), ray_bits),
-        across=to_fixed(turn[:, 0] / camera.focal, ray_bits),
-        down=to_fixed(-turn[:, 1] / camera.focal, ray_bits),
+        # A single column or row has no next one, and a focal length that bounds nothing.
+        across=to_fixed((camera.width > 1) * turn[:, 0] / camera.focal, ray_bits),
+        down=to_fixed((camera.height > 1) * -turn[:, 1] / camera.focal, ray_bits),
         field_origin=to_fixed((origin - box[0]) * field_cells, position_bits),
-        field_step=to_fixed(step * field_cells, position_bits + _STEP_GUARD),
+        field_step=to_fixed(step * field_cells, position_bits + STEP_GUARD),
         field_last=np.array(field.size, np.int64) - 1,
         mask_origin=to_fixed((origin - mask_box[0]) * mask_cells, position_bits),
-        mask_step=to_fixed(step * mask_cells, position_bits + _STEP_GUARD),
+        mask_step=to_fixed(step * mask_cells, position_bits + STEP_GUARD),
         mask_last=np.array(mask.size, np.int64) - 1,
         face=to_fixed((box - mask_box[0]) * mask_cells, position_bits),
-        near=int(to_fixed(field.near / step, _ENTRY_BITS)),
-        far=int(to_fixed(min(field.far / step, _LARGEST_ENTRY), _ENTRY_BITS)),
+        near=int(to_fixed(field.near / step, ENTRY_BITS)),
+        far=int(to_fixed(min(far, LARGEST_ENTRY), ENTRY_BITS)),
         count=field.samples,
     )
 
@@ -122,8 +150,11 @@ def _check_reach(
     field_cells: NDArray[np.float64],
     mask_cells: NDArray[np.float64],
     config: FixedConfig,
-) -> None:
-    """FieldError unless positions are in range, and stray by less than SLACK from exact rays."""
+) -> float:
+    """Distance to the furthest corner of both boxes.
+
+    FieldError unless positions are in range, and stray by less than SLACK from exact rays.
+    """
     reach = max(
         float(np.linalg.norm([each[i, axis] - origin[axis] for axis, i in enumerate(ends)]))
         for each in (box, mask_box)
@@ -140,6 +171,7 @@ def _check_reach(
             f"the camera is {cells:.0f} cells from a corner of the box, where rays stray by"
             f" {stray:.2g} cells; fixed point allows {LARGEST_CAMERA_CELLS} and {SLACK / 2:.2g}"
         )
+    return reach
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +210,7 @@ def cast_fixed(frame: Frame, top: int, bottom: int) -> FixedRays:
     """Rays through the pixels of rows top .. bottom - 1."""
     config = frame.config
     direction = _directions(frame, top, bottom)
-    shift = config.direction_bits + _STEP_GUARD
+    shift = config.direction_bits + STEP_GUARD
     field_delta = rounded(direction * frame.field_step[:, None], shift)
     mask_delta = rounded(direction * frame.mask_step[:, None], shift)
     size = np.maximum(np.abs(mask_delta), 1)
@@ -187,14 +219,14 @@ def cast_fixed(frame: Frame, top: int, bottom: int) -> FixedRays:
     for axis in range(3):
         sign = np.where(mask_delta[axis] < 0, -1, 1)
         faces = (frame.face[:, axis] - frame.mask_origin[axis])[:, None]
-        found = rounded(faces * sign * inverse[axis], exponent[axis] - _ENTRY_BITS)
+        found = rounded(faces * sign * inverse[axis], exponent[axis] - ENTRY_BITS)
         np.maximum(entry, found.min(axis=0), out=entry)
     np.clip(entry, frame.near, frame.far, out=entry)
     return FixedRays(
         frame,
-        frame.field_origin[:, None] + rounded(entry * field_delta, _ENTRY_BITS),
+        frame.field_origin[:, None] + rounded(entry * field_delta, ENTRY_BITS),
         field_delta,
-        frame.mask_origin[:, None] + rounded(entry * mask_delta, _ENTRY_BITS),
+        frame.mask_origin[:, None] + rounded(entry * mask_delta, ENTRY_BITS),
         mask_delta,
         inverse,
         exponent,

@@ -17,11 +17,14 @@ from numpy.typing import NDArray
 from oleaster.models.nerf.fixed.widths import FixedConfig
 
 __all__ = [
+    "INVERSE_GUARD",
     "Curve",
     "Longs",
     "alpha_curve",
     "inverse_root",
+    "inverse_root_table",
     "reciprocal",
+    "reciprocal_table",
     "rounded",
     "sigmoid_curve",
     "to_fixed",
@@ -30,7 +33,9 @@ __all__ = [
 
 Longs = NDArray[np.int64]
 
-_ENTRY_GUARD = 4  # bits of an inverse's table entry beyond its address: more gain nothing
+INVERSE_GUARD = 4
+"""Bits of an inverse's table entry beyond its address; more gain nothing."""
+
 _ALPHA_SPANS = 1, 128  # least and greatest width of the alpha table's domain, powers of two
 _FURTHEST = float(1 << 20)  # no sum is beyond
 _TURN_BITS = 20  # fraction of 1 / (2 pi)
@@ -55,8 +60,8 @@ def reciprocal(x: Longs, config: FixedConfig) -> tuple[Longs, Longs]:
     bits, address = config.inverse_bits, config.inverse_address_bits
     top = np.frexp(x.astype(np.float64))[1].astype(np.int64) - 1  # the leading one
     m = _shifted(x, bits - top)
-    entry = _reciprocals(address)[(m >> (bits - address)) - (1 << address)]
-    entry_bits = address + _ENTRY_GUARD
+    entry = reciprocal_table(address)[(m >> (bits - address)) - (1 << address)]
+    entry_bits = address + INVERSE_GUARD
     error = (np.int64(2) << bits) - rounded(m * entry, entry_bits)
     return rounded(entry * error, entry_bits), top + bits
 
@@ -70,8 +75,8 @@ def inverse_root(x: Longs, fraction: int, config: FixedConfig) -> tuple[Longs, L
     top = np.frexp(x.astype(np.float64))[1].astype(np.int64) - 1
     half = (top - fraction) >> 1
     m = _shifted(x, bits - fraction - 2 * half)
-    entry = _inverse_roots(address)[(m >> (bits - address)) - (1 << address)]
-    entry_bits = address + _ENTRY_GUARD
+    entry = inverse_root_table(address)[(m >> (bits - address)) - (1 << address)]
+    entry_bits = address + INVERSE_GUARD
     error = (np.int64(3) << bits) - rounded(m * (entry * entry), 2 * entry_bits)
     return rounded(entry * error, entry_bits + 1), half + bits
 
@@ -82,17 +87,17 @@ def _shifted(x: Longs, left: Longs) -> Longs:
 
 
 @cache
-def _reciprocals(address: int) -> Longs:
+def reciprocal_table(address: int) -> Longs:
     """Of the middles of 2^address intervals of 1 .. 2."""
     size = 1 << address
-    return to_fixed(size / (size + np.arange(size) + 0.5), address + _ENTRY_GUARD)
+    return to_fixed(size / (size + np.arange(size) + 0.5), address + INVERSE_GUARD)
 
 
 @cache
-def _inverse_roots(address: int) -> Longs:
+def inverse_root_table(address: int) -> Longs:
     """Of the middles of 3 * 2^address intervals of 1 .. 4."""
     size = 1 << address
-    return to_fixed(np.sqrt(size / (size + np.arange(3 * size) + 0.5)), address + _ENTRY_GUARD)
+    return to_fixed(np.sqrt(size / (size + np.arange(3 * size) + 0.5)), address + INVERSE_GUARD)
 
 
 @dataclass(frozen=True, eq=False)
