@@ -107,7 +107,8 @@ def measure(scene: Scene, formats: list[str]) -> tuple[dict, tuple[str, list[Arr
 
 def show(row: dict) -> None:
     print(f"{row['name']:10}{row['float_psnr_db']:7.2f}{row['pruned_psnr_db']:8.2f}", end="")
-    print("".join(f"{each['psnr_db']:11.2f}{each['loss_db']:7.2f}" for each in row["chains"]), end="")
+    for each in row["chains"]:
+        print(f"{each['psnr_db']:11.2f}{each['loss_db']:7.2f}", end="")
     print(f"{row['fp16_bytes'] / 1e3:9,.0f}{row['encoded_bytes'] / 1e3:6,.0f}", end="")
     print(f"{row['ratio']:7.2f}{row['fewer_reads']:13,.0f}", flush=True)
 

@@ -15,12 +15,16 @@ from oleaster.hw.decoder import CODE_DECODERS, CodebookDecoder, OVPDecoder
 from oleaster.hw.emit import Unit, write_design
 from oleaster.hw.encoder import OVPEncoder
 from oleaster.hw.nerf.bitmap_search import BitmapSearch
+from oleaster.hw.nerf.density import DensityUnit
+from oleaster.hw.nerf.features import FeatureUnit, SampleAddress
+from oleaster.hw.nerf.cubes import CubeStreamer
 from oleaster.hw.pe import PE
 from oleaster.hw.tensor_core import TensorCore
 from oleaster.hw.weight_stationary import WeightStationaryArray
 from oleaster.models.accelerator.config import DATA_BITS, AcceleratorConfig
 from oleaster.models.gemm import MAX_ACC_BITS
 from oleaster.models.lane import Lane
+from oleaster.models.nerf.fixed.widths import RANGES, FixedConfig
 
 __all__ = [
     "REFERENCE_DESIGNS",
@@ -87,6 +91,16 @@ def _encoder_bits(code_bits: int) -> Parameter:
     return Parameter(
         4 * code_bits, code_bits, _WIDEST_VALUE, "width of each signed input value, in bits"
     )
+
+
+def _fixed(width: str, description: str) -> Parameter:
+    """A width of the renderer in fixed point."""
+    return Parameter(getattr(FixedConfig(), width), *RANGES[width], description)
+
+
+_TAG_BITS = Parameter(16, 1, 128, "width of a tag that is handed through")
+_PLANE_BITS = Parameter(8, 2, 16, "width of a plane's code")
+_LINE_BITS = Parameter(10, 2, 16, "width of a line's code")
 
 
 UNITS: dict[str, UnitSpec] = {
@@ -174,6 +188,47 @@ UNITS: dict[str, UnitSpec] = {
         "high-density sparse search unit: presence and rank of two neighbours in a bitmap chunk",
         {"chunk": Parameter(64, 16, 128, "elements of a chunk", (16, 32, 64, 128))},
         BitmapSearch,
+    ),
+    "sample-address": UnitSpec(
+        "a sample's coordinates on the field's lattice to cells and weights",
+        {
+            "cell_bits": Parameter(10, 2, 16, "width of a cell's number along an axis"),
+            "position_bits": _fixed("position_bits", "fraction of a coordinate"),
+            "weight_bits": _fixed("weight_bits", "fraction of a weight"),
+            "tag_bits": _TAG_BITS,
+        },
+        SampleAddress,
+    ),
+    "feature-unit": UnitSpec(
+        "a plane and its line interpolated and multiplied, some components at once",
+        {
+            "components": Parameter(4, 1, 16, "components of a word"),
+            "plane_bits": _PLANE_BITS,
+            "line_bits": _LINE_BITS,
+            "weight_bits": _fixed("weight_bits", "fraction of a weight"),
+            "guard_bits": _fixed("guard_bits", "kept of a value below the unit of its code"),
+            "tag_bits": _TAG_BITS,
+        },
+        FeatureUnit,
+    ),
+    "density-unit": UnitSpec(
+        "products of all three pairs to the sum that becomes a sample's density",
+        {
+            "components": Parameter(4, 1, 16, "components of each pair"),
+            "product_bits": Parameter(19, 2, 32, "width of a product"),
+            "sum_bits": Parameter(16, 2, 32, "width of the sum, which saturates"),
+            "tag_bits": _TAG_BITS,
+        },
+        DensityUnit,
+    ),
+    "cube-streamer": UnitSpec(
+        "non-zero cubes of the mask, front to back: order generator, bit memory, word scanner",
+        {
+            "axis_bits": Parameter(8, 3, 10, "the lattice has up to 2**axis_bits cubes on an axis"),
+            "word": Parameter(64, 4, 128, "bits read at once", (4, 16, 64, 128)),
+            "depth": Parameter(1 << 16, 2, 1 << 20, "words of the memory"),
+        },
+        CubeStreamer,
     ),
 }
 

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from oleaster.models.nerf.field import Array, FieldError
 
-__all__ = ["FILM_KINDS", "decode_image", "encode_film", "encode_png"]
+__all__ = ["FILM_KINDS", "decode_image", "encode_film", "encode_png", "shrink"]
 
 FILM_KINDS = (".png", ".apng", ".gif")
 
 
-def encode_png(image: Array) -> bytes:
+def encode_png(image: NDArray[np.floating[Any]]) -> bytes:
     """(height, width, 3) values 0 .. 1 as a PNG of 8 bits, rounded to the nearest."""
     out = io.BytesIO()
     _picture(image).save(out, "PNG", optimize=True)
@@ -36,6 +37,13 @@ def decode_image(data: bytes) -> Array:
     values: Array = rgba.astype(np.float32) / np.float32(255)
     alpha = values[..., 3:]
     return values[..., :3] * alpha + (1 - alpha)
+
+
+def shrink(image: NDArray[np.floating[Any]], width: int, height: int) -> Array:
+    """(height, width, 3) means over the pixels of a larger image, in 8 bits."""
+    smaller = _picture(image).resize((width, height), _pillow().Resampling.BOX)
+    found: Array = np.asarray(smaller).astype(np.float32) / np.float32(255)
+    return found
 
 
 def encode_film(frames: Sequence[Array], kind: str, *, frame_ms: int) -> bytes:
@@ -62,7 +70,7 @@ def encode_film(frames: Sequence[Array], kind: str, *, frame_ms: int) -> bytes:
     return out.getvalue()
 
 
-def _picture(image: Array) -> Any:
+def _picture(image: NDArray[np.floating[Any]]) -> Any:
     codes = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
     return _pillow().fromarray(codes)
 

@@ -14,10 +14,17 @@ from numpy.typing import NDArray
 from oleaster.models.nerf.field import Array, Mask
 from oleaster.models.nerf.samples import Ints
 
-__all__ = ["camera_cell", "mask_lattice", "octant_ranks", "outward_ranks"]
+__all__ = [
+    "OCTANT_VISITS",
+    "camera_cell",
+    "mask_lattice",
+    "nested_order",
+    "octant_ranks",
+    "outward_ranks",
+]
 
-# Octants by which mid planes lie between them and the camera: bits of m, in order of visiting.
-_VISIT = (0, 1, 2, 4, 3, 5, 6, 7)
+OCTANT_VISITS = (0, 1, 2, 4, 3, 5, 6, 7)
+"""Octants by which middle planes (bits 0, 1, 2: x, y, z) lie between them and the camera."""
 
 
 def mask_lattice(mask: Mask, axis: int, positions: Array) -> Array:
@@ -53,4 +60,23 @@ def octant_ranks(cells: Ints, mask: Mask, origin: Array) -> NDArray[np.int64]:
     middle = (np.array(mask.size) - 1) // 2
     near = camera_cell(mask, origin) >= middle
     behind = ((cells >= middle) != near) @ np.array([1, 2, 4])
-    return np.argsort(_VISIT)[behind]
+    return np.argsort(OCTANT_VISITS)[behind]
+
+
+def nested_order(
+    cells: Ints, home: NDArray[np.int64], middle: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """(n, 3) cells -> (n,) indices in the order of the circuit, `hw/nerf/cubes.py`.
+
+    Loops over z, y and x, x innermost, each from the camera's cell, home, to the upper end, then
+    from its neighbour below to the lower one. A ray stays on one side of home along each axis, so
+    it never goes back, as in `outward_ranks`. With middle, the lattice's middle planes: octants
+    about them instead, each with its loops ascending.
+    """
+    away = cells.astype(np.int64) - home
+    if middle is None:
+        keys = np.where(away >= 0, away, (1 << 31) - away)
+        return np.lexsort(keys.T)
+    behind = ((cells >= middle) != (home >= middle)) @ np.array([1, 2, 4])
+    x, y, z = cells.T
+    return np.lexsort((x, y, z, np.argsort(OCTANT_VISITS)[behind]))

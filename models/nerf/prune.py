@@ -20,6 +20,7 @@ from oleaster.models.nerf.layout import Codes, layouts, quantize
 from oleaster.models.nerf.tensors import TENSORS, field_tensors, with_tensors
 
 __all__ = [
+    "MOST_MEASURES",
     "Pruned",
     "balance",
     "drop_unseen",
@@ -30,7 +31,12 @@ __all__ = [
 
 _MARGIN = 1e-3  # of a cell: what rounding may move a sample by on the way to lattice coordinates
 _STEPS = 7  # of bisection: the share of elements pruned is found to 1/128
+_VALUE_BITS = 6, 7, 8, 10, 12
 _LINE_BITS = 2  # that lines have beyond planes: their share of the bytes is 1 %, of the error more
+
+
+MOST_MEASURES = len(_VALUE_BITS) + 2 * _STEPS + 2
+"""`prune` asks for so many PSNRs, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +64,7 @@ def prune(
     cameras: Iterable[Camera],
     budget: float = 0.25,
     *,
-    value_bits: Sequence[int] = (6, 7, 8, 10, 12),
+    value_bits: Sequence[int] = _VALUE_BITS,
     group: int | None = None,
 ) -> Pruned:
     """Prune and encode a field so that psnr(field), in dB, falls by at most `budget`.

@@ -20,6 +20,7 @@ from oleaster.models.nerf.blob import read_blob, write_blob
 from oleaster.models.nerf.camera import Camera
 from oleaster.models.nerf.encoding import Encoded, decode_all
 from oleaster.models.nerf.field import Array, Field, FieldError, Mask, check_field
+from oleaster.models.nerf.image import decode_image, encode_png, shrink
 from oleaster.models.nerf.prune import Pruned
 from oleaster.models.nerf.render import psnr, render
 from oleaster.models.nerf.tensors import tensor_parts
@@ -57,25 +58,26 @@ class HeldOut:
             raise FieldError(
                 f"an image of shape {image.shape} for a camera of {camera.width} x {camera.height}"
             )
-        out = io.BytesIO()
-        codes = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
-        _pillow().fromarray(codes).save(out, "PNG", optimize=True)
-        return cls(camera, out.getvalue())
+        return cls(camera, encode_png(image))
+
+    @classmethod
+    def resized(cls, camera: Camera, image: NDArray[np.floating[Any]], longest: int) -> HeldOut:
+        """As `of`, with means over pixels if the image's longer side has more than `longest`."""
+        share = longest / max(camera.width, camera.height)
+        if share >= 1:
+            return cls.of(camera, image)
+        width, height = (max(1, round(share * each)) for each in (camera.width, camera.height))
+        return cls.of(camera.scaled(width, height), shrink(image, width, height))
 
     def image(self) -> Array:
         """(height, width, 3) float32, 0 .. 1. Needs pillow."""
-        pillow = _pillow()
-        try:
-            with pillow.open(io.BytesIO(self.png), formats=["PNG"]) as opened:
-                codes = np.asarray(opened.convert("RGB"))
-        except Exception as error:  # pillow raises many kinds for a damaged file
-            raise FieldError(f"a held-out image cannot be read: {error}") from error
-        if codes.shape[:2] != (self.camera.height, self.camera.width):
+        image = decode_image(self.png)
+        if image.shape[:2] != (self.camera.height, self.camera.width):
             raise FieldError(
-                f"a held-out image is {codes.shape[1]} x {codes.shape[0]} pixels; its camera has"
+                f"a held-out image is {image.shape[1]} x {image.shape[0]} pixels; its camera has"
                 f" {self.camera.width} x {self.camera.height}"
             )
-        return codes.astype(np.float32) / np.float32(255)
+        return image
 
 
 @dataclass(frozen=True)
@@ -298,11 +300,3 @@ def _halved(array: Array) -> NDArray[np.floating[Any]]:
 
 def _text(values: dict[str, Any]) -> NDArray[np.uint8]:
     return np.frombuffer(json.dumps(values).encode(), np.uint8)
-
-
-def _pillow() -> Any:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise FieldError("images need pillow: install oleaster[nerf]") from error
-    return Image

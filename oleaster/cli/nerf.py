@@ -13,7 +13,7 @@ import numpy as np
 import typer
 
 from oleaster import io
-from oleaster.cli import nerf_info, nerf_train
+from oleaster.cli import nerf_encode, nerf_info, nerf_train
 from oleaster.cli.output import CommandError, Json, print_facts, print_json, progress_bar
 from oleaster.models.nerf.camera import Camera, look_at
 from oleaster.models.nerf.checkpoint import load_checkpoint
@@ -28,6 +28,7 @@ from oleaster.models.nerf.traffic import Visits, encoded_bytes
 app = typer.Typer(help="Radiance fields: scenes, images, encodings.", no_args_is_help=True)
 app.command()(nerf_info.info)
 app.command()(nerf_train.train)
+app.command()(nerf_encode.encode)
 
 _ANGLE_X = 0.6911112  # radians: the horizontal angle of view of Blender's synthetic scenes
 _SIDE = 400

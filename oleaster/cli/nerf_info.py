@@ -22,12 +22,16 @@ def info(
     if scene is None:
         _list(json)
         return
-    loaded = load_scene(scene)
-    rows = report(loaded.encoded)
+    print_scene(load_scene(scene), json=json)
+
+
+def print_scene(scene: Scene, *, json: bool) -> None:
+    """What it is, and its tensors."""
+    rows = report(scene.encoded)
     if json:
-        print_json({"scene": _facts(loaded), "tensors": [_numbers(row) for row in rows]})
+        print_json({"scene": _facts(scene), "tensors": [_numbers(row) for row in rows]})
         return
-    print_facts(_shown(loaded))
+    print_facts(_shown(scene))
     typer.echo()
     groups = {"density": rows[:6], "color": rows[6:], "all": rows}
     sums = [(name, total(part)) for name, part in groups.items()]

@@ -10,34 +10,19 @@ import numpy as np
 import typer
 
 from oleaster import io
+from oleaster.cli.nerf_sources import Device, Folder, MeshName, Source, TeacherFile
 from oleaster.cli.output import CommandError, Json, print_facts, print_json, progress_bar
-from oleaster.models.fetch import locate
-from oleaster.models.nerf.camera import Camera
-from oleaster.models.nerf.field import Array
 from oleaster.models.nerf.files import save_field
-from oleaster.models.nerf.train.mesh import MESHES, load_mesh
-from oleaster.models.nerf.train.viewpoints import held_out_cameras, training_cameras
-from oleaster.models.nerf.views import View, load_views
-
-_HELD_OUT = 3
+from oleaster.models.nerf.train.viewpoints import HELD_OUT, held_out_cameras, training_cameras
 
 
 def train(
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FIELD.npz", help="The field to write.")
     ],
-    views: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Blender's transforms_train.json, _test.json, images."),
-    ] = None,
-    teacher: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.npz", help="A NeRF to copy (docs/nerf-training.md)."),
-    ] = None,
-    mesh: Annotated[
-        str | None,
-        typer.Option(metavar="|".join(MESHES), help="A mesh of `oleaster models fetch meshes`."),
-    ] = None,
+    views: Folder = None,
+    teacher: TeacherFile = None,
+    mesh: MeshName = None,
     count: Annotated[
         int, typer.Option(min=1, max=1000, help="Views of a teacher or mesh to train on.")
     ] = 100,
@@ -53,7 +38,7 @@ def train(
         float, typer.Option(help="Share of the planes' values that training sets to 0.")
     ] = 0.7,
     seed: Annotated[int, typer.Option(help="Of starting values, rays and jitter.")] = 0,
-    device: Annotated[str, typer.Option(help="PyTorch's name: cpu, cuda, cuda:1.")] = "cpu",
+    device: Device = "cpu",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from FIELD.npz.run, where a run stopped.")
     ] = False,
@@ -66,10 +51,8 @@ def train(
     oleaster nerf train --teacher lego_nerf.npz -o lego.npz --device cuda
     oleaster nerf train --mesh duck --size 100 --voxels 48 --iterations 1500 -o duck.npz
     """
-    if sum(source is not None for source in (views, teacher, mesh)) != 1:
-        raise CommandError("give one of --views, --teacher and --mesh")
-    if mesh is not None and mesh not in MESHES:
-        raise CommandError(f"no mesh {mesh!r}: known are {', '.join(MESHES)}")
+    source = Source(views, teacher, mesh)
+    source.check()
     io.check_output_file(output)
     try:
         import torch
@@ -87,9 +70,14 @@ def train(
         pruned=pruned,
         seed=seed,
     )
-    _check_device(device)
+    check_device(device)
     torch.set_float32_matmul_precision("high")
-    seen, held_out = _views(views, teacher, mesh, count, size, device)
+    if views is not None:
+        seen, held_out = source.load("train"), source.load("test")
+    else:
+        cameras = training_cameras(count, size) + held_out_cameras(HELD_OUT, size)
+        rendered = source.render(cameras, device)
+        seen, held_out = rendered[:count], rendered[count:]
     checkpoint = output.with_name(output.name + ".run")
     started = time.perf_counter()
     with io.writing(output), progress_bar("training") as report:
@@ -138,7 +126,7 @@ def _components(text: str) -> tuple[int, int]:
     return density, color
 
 
-def _check_device(name: str) -> None:
+def check_device(name: str) -> None:
     import torch
 
     try:
@@ -146,40 +134,3 @@ def _check_device(name: str) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise CommandError(f"--device {name}: PyTorch cannot use it here ({reason})") from error
-
-
-def _views(
-    folder: Path | None,
-    teacher: Path | None,
-    mesh: str | None,
-    count: int,
-    size: int,
-    device: str,
-) -> tuple[list[View], list[View]]:
-    """To train on, and held out."""
-    if folder is not None:
-        has_test = (folder / "transforms_test.json").is_file()
-        return load_views(folder, "train"), load_views(folder, "test") if has_test else []
-    if teacher is not None:
-        from oleaster.models.nerf.train.teacher import Teacher
-
-        network = Teacher.load(teacher, device)
-
-        def render(camera: Camera) -> Array:
-            return network.image(camera)
-    else:
-        assert mesh is not None
-        shape, texture = MESHES[mesh]
-        box = locate("meshes")
-        solid = load_mesh(box / shape, box / texture)
-
-        def render(camera: Camera) -> Array:
-            return solid.image(camera)
-
-    cameras = training_cameras(count, size) + held_out_cameras(_HELD_OUT, size)
-    found: list[View] = []
-    with progress_bar("rendering views") as report:
-        for i, camera in enumerate(cameras):
-            report(i, len(cameras))
-            found.append(View(camera, render(camera)))
-    return found[:count], found[count:]

@@ -2,4 +2,7 @@
 
 LATENCY: dict[str, int] = {
     "bitmap-search": 3,
+    "sample-address": 1,
+    "feature-unit": 8,
+    "density-unit": 7,
 }

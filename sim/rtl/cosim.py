@@ -50,6 +50,10 @@ BENCHES = {
     "tensor-core": "tensor_core",
     "accelerator": "accelerator",
     "bitmap-search": "bitmap_search",
+    "sample-address": "sample_address",
+    "feature-unit": "features",
+    "density-unit": "density",
+    "cube-streamer": "cubes",
 }
 
 

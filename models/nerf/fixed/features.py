@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,18 +51,23 @@ class FixedField:
     alpha: Curve
 
     def density_sums(self, at: Longs) -> Longs:
-        """(3, n) coordinates on the field's lattice -> (n,) sums, density_bits of fraction.
+        """(3, n) coordinates on the field's lattice -> (n,) sums, density_bits of fraction."""
+        found = np.zeros(at.shape[1], np.int64)
+        for first in range(0, at.shape[1], _PART):
+            part = slice(first, first + _PART)
+            found[part] = self.sums_of(self.products(self.density, at[:, part]))
+        return found
+
+    def sums_of(self, products: Sequence[NDArray[Any]]) -> Longs:
+        """Each density pair's products, (n, components) -> (n,) sums, density_bits of fraction.
 
         For each pair the components' products add up exactly; the pair's sum times its multiplier
         is rounded once.
         """
-        found = np.zeros(at.shape[1], np.int64)
-        for first in range(0, at.shape[1], _PART):
-            part = slice(first, first + _PART)
-            for m, products in enumerate(self._products(self.density, at[:, part])):
-                sums = products.sum(axis=1, dtype=np.int64)
-                shift = int(self.density_shift[m])
-                found[part] += rounded(sums * int(self.density_multiplier[m]), shift)
+        found = np.zeros(len(products[0]), np.int64)
+        for m, each in enumerate(products):
+            sums = each.sum(axis=1, dtype=np.int64)
+            found += rounded(sums * int(self.density_multiplier[m]), int(self.density_shift[m]))
         return found
 
     def color_products(self, at: Longs) -> Longs:
@@ -73,7 +78,7 @@ class FixedField:
         found = np.empty((at.shape[1], sum(each.line.shape[1] for each in self.color)), np.int64)
         for first in range(0, at.shape[1], _PART):
             part = slice(first, first + _PART)
-            products = self._products(self.color, at[:, part])
+            products = self.products(self.color, at[:, part])
             np.concatenate(products, axis=1, out=found[part], casting="same_kind")
         return found
 
@@ -84,17 +89,25 @@ class FixedField:
         scales = [np.full(each.line.shape[1], np.ldexp(each.scale, -guard)) for each in self.color]
         return np.concatenate(scales)
 
-    def _products(self, factors: tuple[Factors, ...], at: Longs) -> list[NDArray[Any]]:
-        """For each pair (n, components): plane times line, guard_bits below the codes' unit."""
+    def cells(self, at: Longs) -> tuple[Longs, Longs]:
+        """(3, n) coordinates -> (3, n) cells, and (3, n) weights of the points behind them.
+
+        A coordinate on the last face is a whole cell beyond the last: its weight is 2^weight_bits.
+        """
         config = self.config
         low = np.clip(at >> config.position_bits, 0, (np.array(self.size) - 2)[:, None])
-        # A coordinate on the last face is a whole cell beyond `low`: its weight is 2^weight_bits.
-        fraction = at - (low << config.position_bits)
-        fraction >>= config.position_bits - config.weight_bits
+        weight = at - (low << config.position_bits)
+        weight >>= config.position_bits - config.weight_bits
+        return low, weight
+
+    def products(self, factors: tuple[Factors, ...], at: Longs) -> list[NDArray[Any]]:
+        """For each pair (n, components): plane times line, guard_bits below the codes' unit."""
+        config = self.config
+        low, weight = self.cells(at)
         found = []
         for m, pair in enumerate(factors):
             (u, v), w = PLANE_AXES[m], LINE_AXES[m]
-            weights = [fraction[axis].astype(pair.plane.dtype)[:, None] for axis in (u, v, w)]
+            weights = [weight[axis].astype(pair.plane.dtype)[:, None] for axis in (u, v, w)]
             first = low[v] * pair.row + low[u]
             bottom = self._between(pair.plane, first, weights[0])
             top = self._between(pair.plane, first + pair.row, weights[0])

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 from oleaster.models.nerf.field import FieldError
 
-__all__ = ["LARGEST_CAMERA_CELLS", "LARGEST_COUNT", "PIXEL_BITS", "FixedConfig"]
+__all__ = ["LARGEST_CAMERA_CELLS", "LARGEST_COUNT", "PIXEL_BITS", "RANGES", "FixedConfig"]
 
 PIXEL_BITS = 14
 """Of a pixel's row or column, and the guard bits of a ray's differences from pixel to pixel: the
@@ -18,7 +18,7 @@ LARGEST_COUNT = 1 << 12
 LARGEST_CAMERA_CELLS = 1 << 13
 """Lattice cells from the camera to any corner of the box, along any axis."""
 
-_RANGES = {
+RANGES = {
     "position_bits": (16, 22),
     "ray_bits": (16, 26),
     "direction_bits": (16, 24),
@@ -37,11 +37,12 @@ _RANGES = {
     "color_bits": (6, 14),
     "value_bits": (4, 12),
 }
+"""Least and greatest of each width."""
 
 
 @dataclass(frozen=True)
 class FixedConfig:
-    """Widths in bits; "fraction" is what lies behind the binary point. `_RANGES` are allowed.
+    """Widths in bits; "fraction" is what lies behind the binary point. `RANGES` are allowed.
 
     position_bits: fraction of a sample's lattice coordinates, and of the step between two.
     ray_bits: fraction of a pixel's direction before it is made a unit's length.
@@ -80,6 +81,6 @@ class FixedConfig:
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)
-            low, high = _RANGES[each.name]
+            low, high = RANGES[each.name]
             if not isinstance(value, int) or not low <= value <= high:
                 raise FieldError(f"{each.name} is {value!r}; it must be {low} .. {high}")

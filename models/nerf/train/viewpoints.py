@@ -8,7 +8,10 @@ import numpy as np
 
 from oleaster.models.nerf.camera import Camera, look_at
 
-__all__ = ["held_out_cameras", "training_cameras"]
+__all__ = ["HELD_OUT", "held_out_cameras", "training_cameras"]
+
+HELD_OUT = 3
+"""Views that training never sees, of a teacher or a mesh."""
 
 _DISTANCE = 4.0
 _ANGLE_OF_VIEW = 0.6911112  # horizontal, radians; of the Synthetic-NeRF scenes
