@@ -15,6 +15,7 @@ from oleaster.hw.decoder import CODE_DECODERS, CodebookDecoder, OVPDecoder
 from oleaster.hw.emit import Unit, write_design
 from oleaster.hw.encoder import OVPEncoder
 from oleaster.hw.nerf.bitmap_search import BitmapSearch
+from oleaster.hw.nerf.cubes import CubeStreamer
 from oleaster.hw.nerf.density import DensityUnit
 from oleaster.hw.nerf.features import FeatureUnit, SampleAddress
 from oleaster.hw.nerf.cubes import CubeStreamer
@@ -188,6 +189,15 @@ UNITS: dict[str, UnitSpec] = {
         "high-density sparse search unit: presence and rank of two neighbours in a bitmap chunk",
         {"chunk": Parameter(64, 16, 128, "elements of a chunk", (16, 32, 64, 128))},
         BitmapSearch,
+    ),
+    "cube-streamer": UnitSpec(
+        "non-zero cubes of the mask, front to back: order generator, bit memory, word scanner",
+        {
+            "axis_bits": Parameter(8, 3, 10, "the lattice has up to 2**axis_bits cubes on an axis"),
+            "word": Parameter(64, 4, 128, "bits read at once", (4, 16, 64, 128)),
+            "depth": Parameter(1 << 16, 2, 1 << 20, "words of the memory"),
+        },
+        CubeStreamer,
     ),
     "sample-address": UnitSpec(
         "a sample's coordinates on the field's lattice to cells and weights",

@@ -45,6 +45,8 @@ UNITS = [
     ),
     ("tensor-core", {}, 8),
     *(("bitmap-search", {"chunk": chunk}, 3) for chunk in (16, 64)),
+    ("cube-streamer", {"axis_bits": 4, "word": 4, "depth": 1024}, 3),
+    ("cube-streamer", {"axis_bits": 8, "word": 64, "depth": 4096}, 3),
 ]
 
 
@@ -73,6 +75,13 @@ BREAKS = [
     ("tensor-core", {}, "age < 4'he", "age < 4'hd"),
     # An element counts among those below itself.
     ("bitmap-search", {"chunk": 16}, " - 1'h1;", " - 1'h0;"),
+    # A slice has as many rows as the lattice is wide.
+    (
+        "cube-streamer",
+        {"axis_bits": 4, "word": 4, "depth": 1024},
+        "z_at * walk[9:5]",
+        "z_at * walk[4:0]",
+    ),
 ]
 
 

@@ -16,6 +16,7 @@ from oleaster.models.nerf.field import FieldError, Mask
 from oleaster.models.nerf.fixed.rays import SLACK, cast_fixed, make_frame
 from oleaster.models.nerf.fixed.walk import plan_fixed
 from oleaster.models.nerf.fixed.widths import FixedConfig
+from oleaster.models.nerf.order import nested_order, octant_ranks
 from oleaster.models.nerf.samples import cast_rays, merge_samples
 
 NARROW = FixedConfig(position_bits=18, ray_bits=20, direction_bits=18, inverse_bits=19)
@@ -71,6 +72,44 @@ def test_every_sample_in_a_cube_is_found_once_front_to_back(data):
         check_walk(field, camera, data.draw(st.sampled_from([FixedConfig(), NARROW])))
     except FieldError:  # too wide, or too far for the narrow widths: tested below
         assume(False)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_no_ray_goes_back_in_the_nested_order(data):
+    """For every sample in the lattice, also in empty cubes; and the walk is the mask's cubes."""
+    field = data.draw(fields())
+    camera = data.draw(cameras(field))
+    try:
+        frame = make_frame(field, field.mask, camera, FixedConfig())
+    except FieldError:
+        assume(False)
+    bits = frame.config.position_bits
+    home = frame.mask_origin >> bits
+    cells = np.argwhere(np.ones(frame.mask_last[::-1], bool))[:, ::-1]
+    order = nested_order(cells, home)
+    assert sorted(order.tolist()) == list(range(len(cells)))
+    rank = np.empty(len(cells), np.int64)
+    rank[order] = np.arange(len(cells))
+    rank = rank.reshape(frame.mask_last[::-1])
+    rays = cast_fixed(frame, 0, camera.height)
+    at = rays.mask_base[:, :, None] + np.arange(frame.count) * rays.mask_delta[:, :, None]
+    last = frame.mask_last[:, None, None]
+    inside = ((at >= 0) & (at <= last << bits)).all(axis=0)
+    x, y, z = np.clip(at >> bits, 0, last - 1)
+    for met, kept in zip(rank[z, y, x], inside, strict=True):
+        assert (np.diff(met[kept]) >= 0).all()
+    middle = frame.mask_last // 2
+    octants = nested_order(cells, home, middle)
+    ranks = octant_ranks(cells, field.mask, mask_home(field, frame))
+    assert ranks[octants].tolist() == sorted(ranks.tolist())
+
+
+def mask_home(field, frame):
+    """A point in the camera's cell that floats cannot miss."""
+    cell = (frame.mask_origin >> frame.config.position_bits) + 0.5
+    edges = (field.mask.box[1] - field.mask.box[0]) / frame.mask_last
+    return (field.mask.box[0] + cell * edges).astype(np.float32)
 
 
 @pytest.mark.parametrize("bands", [1, 3])

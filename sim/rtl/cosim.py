@@ -50,6 +50,7 @@ BENCHES = {
     "tensor-core": "tensor_core",
     "accelerator": "accelerator",
     "bitmap-search": "bitmap_search",
+    "cube-streamer": "cubes",
     "sample-address": "sample_address",
     "feature-unit": "features",
     "density-unit": "density",
