@@ -16,9 +16,12 @@ from oleaster.hw.emit import Unit, write_design
 from oleaster.hw.encoder import OVPEncoder
 from oleaster.hw.nerf.bitmap_search import BitmapSearch
 from oleaster.hw.nerf.cubes import CubeStreamer
+from oleaster.hw.nerf.curve import CurveTable
+from oleaster.hw.nerf.inverse import InverseRoot, Reciprocal
+from oleaster.hw.nerf.cubes import CubeStreamer
 from oleaster.hw.nerf.density import DensityUnit
 from oleaster.hw.nerf.features import FeatureUnit, SampleAddress
-from oleaster.hw.nerf.cubes import CubeStreamer
+from oleaster.hw.nerf.search_tree import SearchTree
 from oleaster.hw.pe import PE
 from oleaster.hw.tensor_core import TensorCore
 from oleaster.hw.weight_stationary import WeightStationaryArray
@@ -86,6 +89,12 @@ _ARITHMETIC: dict[str, Parameter | Formats] = {
 def _accelerator(formats_a: str, formats_b: str, **parameters: Any) -> Unit:
     a, b = Lane.named(formats_a).formats, Lane.named(formats_b).formats
     return OliveAccelerator(AcceleratorConfig(**parameters, formats_a=a, formats_b=b))
+
+
+_INVERSE: dict[str, Parameter | Formats] = {
+    "inverse_bits": Parameter(18, 18, 22, "fraction of an inverse's mantissa"),
+    "inverse_address_bits": Parameter(8, 8, 10, "its table has 2**inverse_address_bits per octave"),
+}
 
 
 def _encoder_bits(code_bits: int) -> Parameter:
@@ -198,6 +207,41 @@ UNITS: dict[str, UnitSpec] = {
             "depth": Parameter(1 << 16, 2, 1 << 20, "words of the memory"),
         },
         CubeStreamer,
+    ),
+    "reciprocal": UnitSpec(
+        "1 / x by a table and one step of Newton's method, within 2^-17",
+        {"width": Parameter(30, 2, 52, "bits of x"), **_INVERSE},
+        Reciprocal,
+    ),
+    "inverse-root": UnitSpec(
+        "1 / sqrt(x) by a table and one step of Newton's method, within 2^-17",
+        {
+            "width": Parameter(26, 2, 52, "bits of x"),
+            "fraction": Parameter(20, 0, 36, "bits of x behind the binary point"),
+            **_INVERSE,
+        },
+        InverseRoot,
+    ),
+    "curve-table": UnitSpec(
+        "a function by a table that can be written, linear between entries: alpha, sigmoid",
+        {
+            "input_bits": Parameter(27, 8, 40, "bits of an input, signed"),
+            "value_bits": Parameter(17, 2, 24, "bits of a value, unsigned"),
+            "address_bits": Parameter(9, 2, 12, "the table has 2**address_bits intervals"),
+            "largest_shift": Parameter(5, 0, 16, "an interval is 2**largest_shift inputs at most"),
+        },
+        CurveTable,
+    ),
+    "search-tree": UnitSpec(
+        "dual-purpose bi-direction adder & search tree: sums, and searches in sorted coordinates",
+        {
+            "leaves": Parameter(32, 4, 128, "values of a word", (4, 8, 16, 32, 64, 128)),
+            "value_bits": Parameter(
+                8, 5, 32, "width of each signed value; more than the bits of a coordinate"
+            ),
+            "chunk": Parameter(64, 16, 128, "elements of a chunk", (16, 32, 64, 128)),
+        },
+        SearchTree,
     ),
     "sample-address": UnitSpec(
         "a sample's coordinates on the field's lattice to cells and weights",

@@ -47,6 +47,19 @@ UNITS = [
     *(("bitmap-search", {"chunk": chunk}, 3) for chunk in (16, 64)),
     ("cube-streamer", {"axis_bits": 4, "word": 4, "depth": 1024}, 3),
     ("cube-streamer", {"axis_bits": 8, "word": 64, "depth": 4096}, 3),
+    ("reciprocal", {}, 3),
+    ("reciprocal", {"width": 14, "inverse_bits": 20, "inverse_address_bits": 9}, 3),
+    ("inverse-root", {}, 3),
+    ("inverse-root", {"width": 12, "fraction": 7}, 3),
+    ("curve-table", {}, 3),
+    ("curve-table", {"input_bits": 16, "value_bits": 10, "address_bits": 6}, 3),
+    ("search-tree", {"leaves": 4, "chunk": 16}, 4),
+    ("search-tree", {"leaves": 16, "chunk": 64}, 4),
+    ("sample-address", {}, 3),
+    ("feature-unit", {}, 4),
+    ("feature-unit", {"components": 3, "line_bits": 6, "weight_bits": 3, "guard_bits": 6}, 4),
+    ("density-unit", {}, 4),
+    ("density-unit", {"components": 9, "product_bits": 12, "sum_bits": 24}, 4),
 ]
 
 
@@ -82,6 +95,19 @@ BREAKS = [
         "z_at * walk[9:5]",
         "z_at * walk[4:0]",
     ),
+    # Values beyond the count are taken for coordinates.
+    ("search-tree", {"leaves": 4, "chunk": 16}, "upper_2 = stored_2 &", "upper_2 = state_1[0] &"),
+    # A slice has as many rows as the lattice is wide.
+    (
+        "cube-streamer",
+        {"axis_bits": 4, "word": 4, "depth": 1024},
+        "z_at * walk[9:5]",
+        "z_at * walk[4:0]",
+    ),
+    # A plane is multiplied by the next sample's line.
+    ("feature-unit", {}, "$signed(line_0_3)", "$signed(line_0_2)"),
+    # A pair's sum is cut off instead of rounded.
+    ("density-unit", {}, "$signed(shifted_1) + $signed(2'h1)", "$signed(shifted_1)"),
 ]
 
 

@@ -2,7 +2,15 @@
 
 LATENCY: dict[str, int] = {
     "bitmap-search": 3,
+    "reciprocal": 7,
+    "inverse-root": 8,
+    "curve-table": 5,
     "sample-address": 1,
     "feature-unit": 8,
     "density-unit": 7,
 }
+
+
+def search_tree_latency(leaves: int) -> int:
+    """Of the adder & search tree, which has a parameter: a stage for each level and the last."""
+    return leaves.bit_length()
