@@ -17,10 +17,9 @@ from oleaster.hw.encoder import OVPEncoder
 from oleaster.hw.nerf.bitmap_search import BitmapSearch
 from oleaster.hw.nerf.cubes import CubeStreamer
 from oleaster.hw.nerf.curve import CurveTable
-from oleaster.hw.nerf.inverse import InverseRoot, Reciprocal
-from oleaster.hw.nerf.cubes import CubeStreamer
 from oleaster.hw.nerf.density import DensityUnit
 from oleaster.hw.nerf.features import FeatureUnit, SampleAddress
+from oleaster.hw.nerf.inverse import InverseRoot, Reciprocal
 from oleaster.hw.nerf.search_tree import SearchTree
 from oleaster.hw.pe import PE
 from oleaster.hw.tensor_core import TensorCore
@@ -274,15 +273,6 @@ UNITS: dict[str, UnitSpec] = {
             "tag_bits": _TAG_BITS,
         },
         DensityUnit,
-    ),
-    "cube-streamer": UnitSpec(
-        "non-zero cubes of the mask, front to back: order generator, bit memory, word scanner",
-        {
-            "axis_bits": Parameter(8, 3, 10, "the lattice has up to 2**axis_bits cubes on an axis"),
-            "word": Parameter(64, 4, 128, "bits read at once", (4, 16, 64, 128)),
-            "depth": Parameter(1 << 16, 2, 1 << 20, "words of the memory"),
-        },
-        CubeStreamer,
     ),
 }
 

@@ -1,0 +1,128 @@
+# amaranth: UnusedElaboratable=no
+"""What the search units cost: cells after Yosys' generic synthesis.
+
+Prints the dual-purpose tree beside an adder tree and a search of their own, of the same latency and
+rate: the search narrows the coordinates to half with a comparison in each stage, the cheapest one
+that we know. All without the queue that every `Pipe` ends with. Then the units with queue.
+Transistors are Yosys' own estimate, an area without a library. The first call takes a minute.
+"""
+
+from typing import Any
+
+from amaranth import Cat, Module, Mux, Signal
+from amaranth.lib.wiring import In, Out
+
+from oleaster.hw.emit import Unit
+from oleaster.hw.nerf.bitmap_search import BitmapSearch
+from oleaster.hw.nerf.pipe import Pipe, delayed
+from oleaster.hw.nerf.search_tree import SearchTree
+from oleaster.models.nerf.layout import index_bits
+from oleaster.synthesis import synthesise
+
+LEAVES, VALUE_BITS, CHUNK = 64, 8, 64
+
+
+class Path(Unit):
+    """What a pipe computes, without its queue and handshakes."""
+
+    parameters: dict[str, Any] = {}  # noqa: RUF012
+
+    def __init__(self, pipe: Pipe) -> None:
+        self.pipe = pipe
+        super().__init__({"i": In(pipe.i.payload.shape()), "o": Out(pipe.o.payload.shape())})
+
+    @property
+    def module_name(self) -> str:
+        return f"path_{self.pipe.module_name}"
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.comb += self.o.eq(self.pipe.compute(m, platform, self.i))
+        return m
+
+
+class AdderTree(SearchTree):
+    """The sums alone: a level in each stage, and the last stage of the search."""
+
+    @property
+    def module_name(self) -> str:
+        return "adder_tree"
+
+    def compute(self, m: Module, platform: object, word: Any) -> Any:
+        values = [word.values[i] for i in range(self.leaves)]
+        while len(values) > 1:
+            half = len(values) // 2
+            sums = [a + b for a, b in zip(values[:half], values[half:], strict=True)]
+            values = [delayed(m, each, 1, f"sum_{half}_{i}") for i, each in enumerate(sums)]
+        answer = Signal(self.o.payload.shape())
+        m.d.comb += answer.sum.eq(delayed(m, values[0], 1, "sum"))
+        return answer
+
+
+class Search(SearchTree):
+    """The searches alone: coordinates of no more than their bits, one comparison in each stage."""
+
+    @property
+    def module_name(self) -> str:
+        return "search"
+
+    def compute(self, m: Module, platform: object, word: Any) -> Any:
+        width = index_bits(self.chunk)
+        values = [word.values[i][:width] for i in range(self.leaves)]
+        query, some = word.query, word.count != 0
+        place = Mux(some, word.count - 1, 0)[: index_bits(self.leaves)]
+        whole = next_hit = 0
+        for level in range(1, index_bits(self.leaves) + 1):
+            half = len(values) // 2
+            stored, upper = Signal(name=f"stored_{level}"), Signal(name=f"upper_{level}")
+            difference = Signal(width + 1, name=f"difference_{level}")
+            m.d.comb += [
+                difference.eq(values[half] + ~query),
+                stored.eq(some & (whole | place[-1])),
+                upper.eq(stored & ~difference[width]),
+            ]
+            equal = difference[width] & ~difference[:width].any()
+            next_hit = delayed(m, next_hit | (stored & equal), 1, f"next_hit_{level}")
+            whole = delayed(m, whole | (stored & ~upper), 1, f"whole_{level}")
+            place = delayed(m, Cat(upper, place[:-1]), 1, f"place_{level}")
+            query = delayed(m, query, 1, f"query_{level}")
+            some = delayed(m, some, 1, f"some_{level}")
+            kept = [Mux(upper, b, a) for a, b in zip(values[:half], values[half:], strict=True)]
+            values = [delayed(m, each, 1, f"kept_{level}_{i}") for i, each in enumerate(kept)]
+        difference, hit = Signal(width + 1), Signal()
+        answer = Signal(self.o.payload.shape())
+        equal = difference[width] & ~difference[:width].any()
+        m.d.comb += [
+            difference.eq(values[0] + ~query),
+            hit.eq(some & difference[:width].all()),
+            answer.hit.eq(delayed(m, hit, 1, "hit")),
+            answer.next_hit.eq(delayed(m, next_hit | (some & equal), 1, "next_hit")),
+            answer.rank.eq(delayed(m, place + (some & ~difference[width] & ~hit), 1, "rank")),
+        ]
+        return answer
+
+
+def main() -> None:
+    shape = (LEAVES, VALUE_BITS, CHUNK)
+    print(f"{LEAVES} leaves of {VALUE_BITS} bits, chunks of {CHUNK}")
+    print(f"{'':38} {'cells':>7} {'flops':>6} {'transistors':>12}")
+
+    def row(name: str, area: dict[str, int]) -> None:
+        numbers = f"{area['cells']:7,} {area['flops']:6,} {area['transistors']:12,}"
+        print(f"{name:38} {numbers}", flush=True)
+
+    both = synthesise(Path(SearchTree(*shape)))
+    adders, search = synthesise(Path(AdderTree(*shape))), synthesise(Path(Search(*shape)))
+    apart = {key: adders[key] + search[key] for key in adders}
+    row("dual-purpose tree", both)
+    row("adder tree", adders)
+    row("search", search)
+    row("adder tree and search", apart)
+    for key in both:
+        print(f"saved {key}: {100 - 100 * both[key] / apart[key]:.1f} %")
+    row("search-tree, whole", synthesise(SearchTree(*shape)))
+    row("bitmap-search, whole", synthesise(BitmapSearch(CHUNK)))
+
+
+if __name__ == "__main__":
+    main()
