@@ -123,7 +123,7 @@ def test_size_and_pose(capsys):
 
 
 def test_bytes_read(capsys):
-    scene, visits = load_scene("blobs.npz"), Visits(load_scene("blobs.npz").field)
+    scene, visits = load_scene("blobs.npz"), Visits((24, 24, 24))
     render(scene.field, scene.views[0].camera, visits=visits)
     read = encoded_bytes(scene.encoded, visits)
     assert run_json(capsys, "blobs.npz")["encoded_bytes"] == read > 0
@@ -156,7 +156,11 @@ def test_fixed_point(capsys):
     result = run_json(
         capsys, "blobs.npz", "--arith", "fixed", "--mlp", "int8", "--view", "1", "-o", "a.png"
     )
-    assert (result["arith"], result["mlp"], result["encoded_bytes"]) == ("fixed", "int8", None)
+    assert (result["arith"], result["mlp"]) == ("fixed", "int8")
+    # Fixed point finds almost the same samples, and reads the same encoding for them.
+    in_float = run_json(capsys, "blobs.npz", "--view", str(result["view"]))
+    bytes_read = [each["encoded_bytes"] for each in (result, in_float)]
+    assert bytes_read[0] == pytest.approx(bytes_read[1], rel=0.01)
     assert result["counters"] == vars(drawn.counters)
     np.testing.assert_array_equal(decode_image(Path("a.png").read_bytes()), drawn.image)
     # The held-out views are float images in 8 bits, so that any other loses more than 0.3 dB.

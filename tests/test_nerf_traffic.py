@@ -22,10 +22,10 @@ def test_reads_cell_by_cell():
         for kind, n in (("density", 50), ("color", 30))
     }
     points["density"][0], points["density"][1] = field.box  # both outermost corners
-    visits = Visits(field)
+    visits = Visits(field.size)
     expected = {name: np.zeros(t.shape[:2], int) for name, t in field_tensors(field).items()}
     for kind, at in points.items():
-        visits.add(kind, at)
+        visits.add(kind, field.lattice(at))
         for x in field.lattice(at):
             low = np.minimum(x.astype(int), np.array(field.size) - 2)
             for m in range(3):
@@ -39,7 +39,7 @@ def test_reads_cell_by_cell():
 
 def test_plain_in_16_bits_reads_what_dense_reads():
     field, camera = blob_field(24, 16), orbit_camera()
-    visits = Visits(field)
+    visits = Visits(field.size)
     counters = render(field, camera, visits=visits).counters
     encoded = {
         name: encode(quantize(values, 16), [PLAIN]) for name, values in field_tensors(field).items()

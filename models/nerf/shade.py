@@ -91,7 +91,7 @@ def shade(
         directions = np.ascontiguousarray(rays.directions[:, some.ray].T)
         points = rays.points(some)
         if visits is not None:
-            visits.add("color", points)
+            visits.add("color", field.lattice(points))
         colors = field.colors(points, directions)
         np.add.at(pixels.color, some.ray, weights[part, None] * colors)
 
@@ -103,7 +103,7 @@ def _alphas(field: Field, rays: Rays, samples: Samples, visits: Visits | None) -
         part = slice(first, first + _DENSITIES_AT_ONCE)
         points = rays.points(Samples(samples.ray[part], samples.k[part]))
         if visits is not None:
-            visits.add("density", points)
+            visits.add("density", field.lattice(points))
         density[part] = field.density(points)
     optical = density * rays.lengths(samples) * np.float32(field.distance_scale)
     alphas: Array = 1 - np.exp(-optical)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from oleaster.models.nerf.bits import unpack
 from oleaster.models.nerf.encoding import Encoded, stored_elements
-from oleaster.models.nerf.field import LINE_AXES, PLANE_AXES, Array, Field
+from oleaster.models.nerf.field import LINE_AXES, PLANE_AXES
 from oleaster.models.nerf.layout import COORDINATES, DENSE, ENTRY_BITS, PLAIN, index_bits
 from oleaster.models.nerf.tensors import TENSORS
 
@@ -21,9 +22,9 @@ Counts = NDArray[np.int64]
 class Visits:
     """How often each cell of each tensor is read: four cells of a plane, two of a line a sample."""
 
-    def __init__(self, field: Field) -> None:
-        self._field = field
-        size = field.size
+    def __init__(self, size: tuple[int, int, int]) -> None:
+        """size: the field's lattice points along x, y, z."""
+        self._most = np.array(size) - 2
         self._first: dict[str, Counts] = {}  # by the least of the cells that a sample reads
         for name in TENSORS:
             _, part, m = _split(name)
@@ -31,10 +32,12 @@ class Visits:
             shape = (size[v], size[u]) if part == "planes" else (1, size[LINE_AXES[m]])
             self._first[name] = np.zeros(shape, np.int64)
 
-    def add(self, kind: str, points: Array) -> None:
-        """Samples at (n, 3) positions of which the "density" or the "color" is computed."""
-        low = self._field.lattice(points).astype(np.int64)
-        low = np.clip(low, 0, np.array(self._field.size) - 2)
+    def add(self, kind: str, lattice: NDArray[Any]) -> None:
+        """Samples at (n, 3) lattice coordinates of which the "density" or the "color" is computed.
+
+        Their whole parts count, so integers do.
+        """
+        low = np.clip(lattice.astype(np.int64), 0, self._most)
         for name, first in self._first.items():
             of, part, m = _split(name)
             if of != kind:

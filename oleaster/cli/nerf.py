@@ -139,7 +139,7 @@ def render_scene(
     ) -> Rendering:
         with progress_bar(label) as report:
             if fixed is not None and pipeline == "cubes":
-                return fixed.render(camera, terminate=terminate, report=report)
+                return fixed.render(camera, terminate=terminate, visits=visits, report=report)
             return render(
                 field,
                 camera,
@@ -159,7 +159,7 @@ def render_scene(
         ]
         io.write_bytes(video, encode_film(films, video.suffix, frame_ms=_FRAME_MS))
     started = time.perf_counter()
-    visits = None if encoded is None or fixed is not None else Visits(field)
+    visits = None if encoded is None else Visits(field.size)
     drawn = one(camera, "rays", pipeline, terminate, visits)
     seconds = time.perf_counter() - started
     if output is not None:

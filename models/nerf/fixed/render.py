@@ -23,6 +23,7 @@ from oleaster.models.nerf.fixed.widths import FixedConfig
 from oleaster.models.nerf.render import Counters, Rendering
 from oleaster.models.nerf.scene import Scene
 from oleaster.models.nerf.shade import Shaded
+from oleaster.models.nerf.traffic import Visits
 
 __all__ = ["FixedScene", "MlpFormat", "fix_scene", "render_fixed"]
 
@@ -51,10 +52,13 @@ class FixedScene:
         camera: Camera,
         *,
         terminate: bool = True,
+        visits: Visits | None = None,
         report: Callable[[int, int], None] = lambda done, total: None,
     ) -> Rendering:
         """As `render.render`, with its counters; the image has 8 bits, 0 .. 255, over 255."""
-        return _trace(self.field, self.mask, self.tensors, self.colors, camera, terminate, report)
+        return _trace(
+            self.field, self.mask, self.tensors, self.colors, camera, terminate, visits, report
+        )
 
 
 def fix_scene(
@@ -112,7 +116,7 @@ def _calibrate(field: Field, mask: Mask, tensors: FixedField) -> tuple[Longs, Lo
             # The ball around the box fills the image.
             focal=_CALIBRATION_SIDE * distance / float(np.linalg.norm(box[1] - box[0])),
         )
-        _trace(field, mask, tensors, record, camera, True, lambda done, total: None)
+        _trace(field, mask, tensors, record, camera, True, None, lambda done, total: None)
     if not found:
         return np.zeros((0, len(tensors.color_scales)), np.int64), np.zeros((0, 3), np.int64)
     products, directions = (np.concatenate(each) for each in zip(*found, strict=True))
@@ -127,6 +131,7 @@ def _trace(
     colors: Colors,
     camera: Camera,
     terminate: bool,
+    visits: Visits | None,
     report: Callable[[int, int], None],
 ) -> Rendering:
     config = tensors.config
@@ -142,7 +147,7 @@ def _trace(
         for samples in walk.batches(rays, top, bottom, walked):
             shade_fixed(
                 tensors, rays, samples, pixels, shaded, colors, field.weight_threshold,
-                terminate=terminate,
+                terminate=terminate, visits=visits,
             )  # fmt: skip
         bits = config.transmittance_bits
         images.append(pixels.finish(field.white_background, bits, config.color_bits))

@@ -13,6 +13,7 @@ from oleaster.models.nerf.fixed.rays import FixedRays
 from oleaster.models.nerf.fixed.tables import Longs, rounded
 from oleaster.models.nerf.samples import Samples
 from oleaster.models.nerf.shade import DARK, Shaded
+from oleaster.models.nerf.traffic import Visits
 
 __all__ = ["Colors", "FixedPixels", "shade_fixed"]
 
@@ -53,6 +54,7 @@ def shade_fixed(
     threshold: float,
     *,
     terminate: bool,
+    visits: Visits | None = None,
 ) -> None:
     """Add a batch of samples, which lie behind all earlier ones of their rays, to the pixels.
 
@@ -67,11 +69,16 @@ def shade_fixed(
         samples = Samples(samples.ray[lit], samples.k[lit])
     counts.density += len(samples.ray)
     at = np.stack([rays.field_at(axis, *samples) for axis in range(3)])
+    bits = field.config.position_bits
+    if visits is not None:
+        visits.add("density", (at >> bits).T)
     alphas = field.alpha(field.density_sums(at))
     alphas[samples.k == rays.frame.count - 1] = 0  # nothing lies between it and a next one
     weights = _weights(alphas, samples, pixels, dark, field.config.transmittance_bits)
     seen = np.flatnonzero(weights > int(threshold * one))
     counts.colored += len(seen)
+    if visits is not None:
+        visits.add("color", (at[:, seen] >> bits).T)
     for first in range(0, len(seen), _AT_ONCE):
         part = seen[first : first + _AT_ONCE]
         ray = samples.ray[part]
