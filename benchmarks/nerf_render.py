@@ -2,8 +2,9 @@
 
 The plain one tests every sample in the box and stops no ray early. Both use the same field, and run
 in one process, the cubes first: its memory is the process's peak until then, the libraries
-included. Exits 1 if the cubes need more than 10 s or 2 GB, or less than 50 times fewer reads of the
-occupancy, or if the images differ by more than 1e-4.
+included. Exits 1 if the cubes need more than 10 s or 2 GB, or if the images differ by more than
+1e-4. How many fewer reads of the occupancy they make grows with the pixels; nerf_scenes.py holds it
+against its limit.
 
     python benchmarks/nerf_render.py [SCENE|FILE.npz] [--size WxH] [--view N] [--json]
 
@@ -26,7 +27,6 @@ from oleaster.models.nerf.scene import load_scene
 
 MOST_SECONDS = 10.0
 MOST_BYTES = 2e9
-LEAST_FACTOR = 50.0
 MOST_DIFFERENCE = 1e-4
 
 
@@ -62,7 +62,6 @@ def main() -> int:
     holds = {
         "seconds": cubes["seconds"] <= MOST_SECONDS,
         "bytes": cubes["peak_bytes"] <= MOST_BYTES,
-        "factor": factor >= LEAST_FACTOR,
         "image": difference <= MOST_DIFFERENCE,
     }
     result = {
