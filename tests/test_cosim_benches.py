@@ -88,6 +88,12 @@ BREAKS = [
     ("tensor-core", {}, "age < 4'he", "age < 4'hd"),
     # An element counts among those below itself.
     ("bitmap-search", {"chunk": 16}, " - 1'h1;", " - 1'h0;"),
+    # A table's entry is one off.
+    ("reciprocal", {}, "entries[37] = 12'hdf5", "entries[37] = 12'hdf6"),
+    # An entry meets the error of the number before.
+    ("inverse-root", {}, "entry_3 * error", "entry_2 * error"),
+    # An input beyond the table counts as the last entry but one.
+    ("curve-table", {}, "above ? size", "above ? 6'h0"),
     # A slice has as many rows as the lattice is wide.
     (
         "cube-streamer",
