@@ -20,7 +20,10 @@ from oleaster.hw.nerf.curve import CurveTable
 from oleaster.hw.nerf.density import DensityUnit
 from oleaster.hw.nerf.features import FeatureUnit, SampleAddress
 from oleaster.hw.nerf.inverse import InverseRoot, Reciprocal
+from oleaster.hw.nerf.samples import SampleGenerator
 from oleaster.hw.nerf.search_tree import SearchTree
+from oleaster.hw.nerf.shader import Shader
+from oleaster.hw.nerf.slabs import SlabUnit
 from oleaster.hw.pe import PE
 from oleaster.hw.tensor_core import TensorCore
 from oleaster.hw.weight_stationary import WeightStationaryArray
@@ -107,7 +110,11 @@ def _fixed(width: str, description: str) -> Parameter:
     return Parameter(getattr(FixedConfig(), width), *RANGES[width], description)
 
 
+_AXIS_BITS = Parameter(8, 3, 10, "the mask has up to 2**axis_bits cubes on an axis")
+_TILE_BITS = Parameter(5, 1, 8, "a tile has 2**tile_bits pixels on a side")
 _TAG_BITS = Parameter(16, 1, 128, "width of a tag that is handed through")
+_TILE_PIXELS = Parameter(256, 4, 4096, "pixels of a tile, a power of two")
+_TRANSMITTANCE_BITS = _fixed("transmittance_bits", "fraction of alpha, light and weight")
 _PLANE_BITS = Parameter(8, 2, 16, "width of a plane's code")
 _LINE_BITS = Parameter(10, 2, 16, "width of a line's code")
 
@@ -207,6 +214,30 @@ UNITS: dict[str, UnitSpec] = {
         },
         CubeStreamer,
     ),
+    "sample-generator": UnitSpec(
+        "a range on a ray to the samples in a cube: coordinates on both lattices, and their tests",
+        {
+            "position_bits": _fixed("position_bits", "fraction of a coordinate"),
+            "axis_bits": _AXIS_BITS,
+            "cell_bits": Parameter(10, 2, 16, "width of a point's number along the field's axes"),
+            "tile_bits": _TILE_BITS,
+        },
+        lambda position_bits, **parameters: SampleGenerator(
+            FixedConfig(position_bits=position_bits), **parameters
+        ),
+    ),
+    "slab-unit": UnitSpec(
+        "a cube and its window of pixels to the ranges of samples that may lie in the cube",
+        {
+            "position_bits": _fixed("position_bits", "fraction of a coordinate"),
+            "inverse_bits": _fixed("inverse_bits", "fraction of a reciprocal"),
+            "axis_bits": _AXIS_BITS,
+            "tile_bits": _TILE_BITS,
+        },
+        lambda position_bits, inverse_bits, **parameters: SlabUnit(
+            FixedConfig(position_bits=position_bits, inverse_bits=inverse_bits), **parameters
+        ),
+    ),
     "reciprocal": UnitSpec(
         "1 / x by a table and one step of Newton's method, within 2^-17",
         {"width": Parameter(30, 2, 52, "bits of x"), **_INVERSE},
@@ -269,10 +300,19 @@ UNITS: dict[str, UnitSpec] = {
         {
             "components": Parameter(4, 1, 16, "components of each pair"),
             "product_bits": Parameter(19, 2, 32, "width of a product"),
-            "sum_bits": Parameter(16, 2, 32, "width of the sum, which saturates"),
+            "sum_bits": Parameter(27, 2, 40, "width of the sum, which saturates"),
             "tag_bits": _TAG_BITS,
         },
         DensityUnit,
+    ),
+    "shader": UnitSpec(
+        "alphas to weights: the light that each pixel of a tile still lets pass",
+        {
+            "pixels": _TILE_PIXELS,
+            "transmittance_bits": _TRANSMITTANCE_BITS,
+            "tag_bits": _TAG_BITS,
+        },
+        Shader,
     ),
 }
 

@@ -59,6 +59,8 @@ UNITS = [
     ("feature-unit", {}, 4),
     ("feature-unit", {"components": 3, "line_bits": 6, "weight_bits": 3, "guard_bits": 6}, 4),
     ("density-unit", {}, 4),
+    ("shader", {}, 5),
+    ("shader", {"pixels": 16, "transmittance_bits": 12}, 5),
     ("density-unit", {"components": 9, "product_bits": 12, "sum_bits": 24}, 4),
 ]
 
@@ -112,6 +114,8 @@ BREAKS = [
     ),
     # A plane is multiplied by the next sample's line.
     ("feature-unit", {}, "$signed(line_0_3)", "$signed(line_0_2)"),
+    # A sample does not see what the one just before took from its pixel.
+    ("shader", {"pixels": 16}, "assign again =", "assign again = 1'h0 &"),
     # A pair's sum is cut off instead of rounded.
     ("density-unit", {}, "$signed(shifted_1) + $signed(2'h1)", "$signed(shifted_1)"),
 ]

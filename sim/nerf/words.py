@@ -1,10 +1,10 @@
-"""Numbers to the integer that a packed word is."""
+"""Numbers to the integer that a packed word is, and back."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["packed"]
+__all__ = ["packed", "unpacked"]
 
 
 def packed(fields: Iterable[tuple[int, int]]) -> int:
@@ -14,3 +14,12 @@ def packed(fields: Iterable[tuple[int, int]]) -> int:
         word |= (int(value) & ((1 << bits) - 1)) << at
         at += bits
     return word
+
+
+def unpacked(word: int, widths: Iterable[int]) -> tuple[int, ...]:
+    """Unsigned fields of such widths, the lowest first."""
+    fields = []
+    for bits in widths:
+        fields.append(word & ((1 << bits) - 1))
+        word >>= bits
+    return tuple(fields)

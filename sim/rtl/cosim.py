@@ -51,6 +51,8 @@ BENCHES = {
     "accelerator": "accelerator",
     "bitmap-search": "bitmap_search",
     "cube-streamer": "cubes",
+    "sample-generator": "samples",
+    "slab-unit": "slabs",
     "reciprocal": "inverse",
     "inverse-root": "inverse",
     "curve-table": "curve",
@@ -58,6 +60,7 @@ BENCHES = {
     "sample-address": "sample_address",
     "feature-unit": "features",
     "density-unit": "density",
+    "shader": "shader",
     "cube-streamer": "cubes",
 }
 

@@ -15,7 +15,7 @@ from oleaster.models.nerf.samples import Samples
 from oleaster.models.nerf.shade import DARK, Shaded
 from oleaster.models.nerf.traffic import Visits
 
-__all__ = ["Colors", "FixedPixels", "shade_fixed"]
+__all__ = ["Colors", "FixedPixels", "limits", "shade_fixed"]
 
 Colors = Callable[[Longs, Longs], Longs]
 """(n, components) products of colour, (n, 3) directions -> (n, 3), color_bits of fraction."""
@@ -44,6 +44,15 @@ class FixedPixels:
         return np.minimum(rounded(total * 255, bits + color_bits), 255).astype(np.uint8)
 
 
+def limits(threshold: float, bits: int, terminate: bool) -> tuple[int, int]:
+    """Light below which a pixel is dark, and the weight above which a colour counts, for hardware.
+
+    bits: of transmittance. Without terminate no pixel is ever dark.
+    """
+    one = 1 << bits
+    return int(np.ceil(float(DARK) * one)) if terminate else 0, int(threshold * one)
+
+
 def shade_fixed(
     field: FixedField,
     rays: FixedRays,
@@ -60,8 +69,7 @@ def shade_fixed(
 
     As `shade.shade`; threshold: the weight above which a sample's colour counts.
     """
-    one = 1 << field.config.transmittance_bits
-    dark = int(np.ceil(float(DARK) * one)) if terminate else 0
+    dark, least = limits(threshold, field.config.transmittance_bits, terminate)
     counts.kept += len(samples.ray)
     if terminate:
         lit = pixels.light[samples.ray] >= dark
@@ -75,7 +83,7 @@ def shade_fixed(
     alphas = field.alpha(field.density_sums(at))
     alphas[samples.k == rays.frame.count - 1] = 0  # nothing lies between it and a next one
     weights = _weights(alphas, samples, pixels, dark, field.config.transmittance_bits)
-    seen = np.flatnonzero(weights > int(threshold * one))
+    seen = np.flatnonzero(weights > least)
     counts.colored += len(seen)
     if visits is not None:
         visits.add("color", (at[:, seen] >> bits).T)
