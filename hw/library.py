@@ -20,6 +20,7 @@ from oleaster.hw.nerf.curve import CurveTable
 from oleaster.hw.nerf.density import DensityUnit
 from oleaster.hw.nerf.features import FeatureUnit, SampleAddress
 from oleaster.hw.nerf.inverse import InverseRoot, Reciprocal
+from oleaster.hw.nerf.rays import RayGenerator
 from oleaster.hw.nerf.samples import SampleGenerator
 from oleaster.hw.nerf.search_tree import SearchTree
 from oleaster.hw.nerf.shader import Shader
@@ -93,12 +94,6 @@ def _accelerator(formats_a: str, formats_b: str, **parameters: Any) -> Unit:
     return OliveAccelerator(AcceleratorConfig(**parameters, formats_a=a, formats_b=b))
 
 
-_INVERSE: dict[str, Parameter | Formats] = {
-    "inverse_bits": Parameter(18, 18, 22, "fraction of an inverse's mantissa"),
-    "inverse_address_bits": Parameter(8, 8, 10, "its table has 2**inverse_address_bits per octave"),
-}
-
-
 def _encoder_bits(code_bits: int) -> Parameter:
     return Parameter(
         4 * code_bits, code_bits, _WIDEST_VALUE, "width of each signed input value, in bits"
@@ -110,6 +105,10 @@ def _fixed(width: str, description: str) -> Parameter:
     return Parameter(getattr(FixedConfig(), width), *RANGES[width], description)
 
 
+_INVERSE: dict[str, Parameter | Formats] = {
+    "inverse_bits": _fixed("inverse_bits", "fraction of an inverse's mantissa"),
+    "inverse_address_bits": _fixed("inverse_address_bits", "of its table, per octave"),
+}
 _AXIS_BITS = Parameter(8, 3, 10, "the mask has up to 2**axis_bits cubes on an axis")
 _TILE_BITS = Parameter(5, 1, 8, "a tile has 2**tile_bits pixels on a side")
 _TAG_BITS = Parameter(16, 1, 128, "width of a tag that is handed through")
@@ -261,6 +260,16 @@ UNITS: dict[str, UnitSpec] = {
             "largest_shift": Parameter(5, 0, 16, "an interval is 2**largest_shift inputs at most"),
         },
         CurveTable,
+    ),
+    "ray-generator": UnitSpec(
+        "from a pixel to its ray on the lattices of field and mask, one every cycle",
+        {
+            "position_bits": _fixed("position_bits", "fraction of lattice coordinates"),
+            "ray_bits": _fixed("ray_bits", "fraction of a direction before it has unit length"),
+            "direction_bits": _fixed("direction_bits", "fraction of a unit direction"),
+            **_INVERSE,
+        },
+        lambda **widths: RayGenerator(FixedConfig(**widths)),
     ),
     "search-tree": UnitSpec(
         "dual-purpose bi-direction adder & search tree: sums, and searches in sorted coordinates",

@@ -53,6 +53,8 @@ UNITS = [
     ("inverse-root", {"width": 12, "fraction": 7}, 3),
     ("curve-table", {}, 3),
     ("curve-table", {"input_bits": 16, "value_bits": 10, "address_bits": 6}, 3),
+    ("ray-generator", {}, 4),
+    ("ray-generator", {"position_bits": 18, "direction_bits": 18, "inverse_address_bits": 9}, 4),
     ("search-tree", {"leaves": 4, "chunk": 16}, 4),
     ("search-tree", {"leaves": 16, "chunk": 64}, 4),
     ("sample-address", {}, 3),
@@ -96,6 +98,8 @@ BREAKS = [
     ("inverse-root", {}, "entry_3 * error", "entry_2 * error"),
     # An input beyond the table counts as the last entry but one.
     ("curve-table", {}, "above ? size", "above ? 6'h0"),
+    # A ray that runs back along an axis is cut with the wrong face.
+    ("ray-generator", {}, "turned_y_7 ? ", "1'h0 ? "),
     # A slice has as many rows as the lattice is wide.
     (
         "cube-streamer",

@@ -56,6 +56,7 @@ BENCHES = {
     "reciprocal": "inverse",
     "inverse-root": "inverse",
     "curve-table": "curve",
+    "ray-generator": "rays",
     "search-tree": "search_tree",
     "sample-address": "sample_address",
     "feature-unit": "features",
