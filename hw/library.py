@@ -15,10 +15,14 @@ from oleaster.hw.decoder import CODE_DECODERS, CodebookDecoder, OVPDecoder
 from oleaster.hw.emit import Unit, write_design
 from oleaster.hw.encoder import OVPEncoder
 from oleaster.hw.nerf.bitmap_search import BitmapSearch
+from oleaster.hw.nerf.compositor import Compositor
 from oleaster.hw.nerf.cubes import CubeStreamer
+from oleaster.hw.nerf.samples import SampleGenerator
+from oleaster.hw.nerf.slabs import SlabUnit
 from oleaster.hw.nerf.curve import CurveTable
 from oleaster.hw.nerf.density import DensityUnit
 from oleaster.hw.nerf.features import FeatureUnit, SampleAddress
+from oleaster.hw.nerf.hybrid_decoder import LARGEST_ELEMENT, HybridDecoder
 from oleaster.hw.nerf.inverse import InverseRoot, Reciprocal
 from oleaster.hw.nerf.rays import RayGenerator
 from oleaster.hw.nerf.samples import SampleGenerator
@@ -282,6 +286,18 @@ UNITS: dict[str, UnitSpec] = {
         },
         SearchTree,
     ),
+    "hybrid-decoder": UnitSpec(
+        "two neighbours of an encoded tensor, on two lanes: directory, search units, values",
+        {
+            "words": Parameter(
+                1 << 17, 64, 1 << 20, "32-bit words of the blob's memory, a power of two"
+            ),
+            "element_bits": Parameter(108, 2, LARGEST_ELEMENT, "width of the widest element"),
+            "leaves": Parameter(32, 32, 128, "values of a sum", (32, 64, 128)),
+            "sum_bits": Parameter(16, 8, 32, "width of each of them, signed"),
+        },
+        HybridDecoder,
+    ),
     "sample-address": UnitSpec(
         "a sample's coordinates on the field's lattice to cells and weights",
         {
@@ -322,6 +338,15 @@ UNITS: dict[str, UnitSpec] = {
             "tag_bits": _TAG_BITS,
         },
         Shader,
+    ),
+    "compositor": UnitSpec(
+        "weights and colours to pixels: sums of a tile, and what they are over the background",
+        {
+            "pixels": _TILE_PIXELS,
+            "transmittance_bits": _TRANSMITTANCE_BITS,
+            "color_bits": _fixed("color_bits", "fraction of a sample's colour"),
+        },
+        Compositor,
     ),
 }
 

@@ -47,6 +47,8 @@ UNITS = [
     *(("bitmap-search", {"chunk": chunk}, 3) for chunk in (16, 64)),
     ("cube-streamer", {"axis_bits": 4, "word": 4, "depth": 1024}, 3),
     ("cube-streamer", {"axis_bits": 8, "word": 64, "depth": 4096}, 3),
+    ("slab-unit", {"axis_bits": 4, "tile_bits": 3}, 3),
+    ("sample-generator", {"axis_bits": 4, "cell_bits": 5, "tile_bits": 3}, 3),
     ("reciprocal", {}, 3),
     ("reciprocal", {"width": 14, "inverse_bits": 20, "inverse_address_bits": 9}, 3),
     ("inverse-root", {}, 3),
@@ -61,6 +63,8 @@ UNITS = [
     ("feature-unit", {}, 4),
     ("feature-unit", {"components": 3, "line_bits": 6, "weight_bits": 3, "guard_bits": 6}, 4),
     ("density-unit", {}, 4),
+    ("compositor", {}, 3),
+    ("compositor", {"pixels": 16, "transmittance_bits": 12, "color_bits": 6}, 3),
     ("shader", {}, 5),
     ("shader", {"pixels": 16, "transmittance_bits": 12}, 5),
     ("density-unit", {"components": 9, "product_bits": 12, "sum_bits": 24}, 4),
@@ -100,6 +104,15 @@ BREAKS = [
     ("curve-table", {}, "above ? size", "above ? 6'h0"),
     # A ray that runs back along an axis is cut with the wrong face.
     ("ray-generator", {}, "turned_y_7 ? ", "1'h0 ? "),
+    # A ray along a face leaves the cube at its first sample.
+    ("slab-unit", {"axis_bits": 4, "tile_bits": 3}, "x_far <= 23'h1fffff", "x_far <= 23'h0"),
+    # A range goes on where the one before ended.
+    (
+        "sample-generator",
+        {"axis_bits": 4, "cell_bits": 5, "tile_bits": 3},
+        "begun ? next_k",
+        "1'h1 ? next_k",
+    ),
     # A slice has as many rows as the lattice is wide.
     (
         "cube-streamer",
@@ -120,6 +133,8 @@ BREAKS = [
     ("feature-unit", {}, "$signed(line_0_3)", "$signed(line_0_2)"),
     # A sample does not see what the one just before took from its pixel.
     ("shader", {"pixels": 16}, "assign again =", "assign again = 1'h0 &"),
+    # At a tile's end the wrong pixel is cleared.
+    ("compositor", {"pixels": 16}, "clears ? cleared", "clears ? swept"),
     # A pair's sum is cut off instead of rounded.
     ("density-unit", {}, "$signed(shifted_1) + $signed(2'h1)", "$signed(shifted_1)"),
 ]

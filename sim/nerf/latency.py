@@ -9,7 +9,15 @@ LATENCY: dict[str, int] = {
     "sample-address": 1,
     "feature-unit": 8,
     "density-unit": 7,
+    "pixel-finisher": 2,
+    "slab-unit": 9,
+    "sample-generator": 4,
 }
+
+
+def hybrid_decoder_latency(leaves: int) -> int:
+    """Of a look-up: eleven stages before the tree, and eight behind it."""
+    return search_tree_latency(leaves) + 19
 
 
 def search_tree_latency(leaves: int) -> int:

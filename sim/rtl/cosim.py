@@ -58,11 +58,12 @@ BENCHES = {
     "curve-table": "curve",
     "ray-generator": "rays",
     "search-tree": "search_tree",
+    "hybrid-decoder": "hybrid_decoder",
     "sample-address": "sample_address",
     "feature-unit": "features",
     "density-unit": "density",
     "shader": "shader",
-    "cube-streamer": "cubes",
+    "compositor": "compositor",
 }
 
 

@@ -15,10 +15,13 @@ from oleaster.models.nerf.samples import Samples
 from oleaster.models.nerf.shade import DARK, Shaded
 from oleaster.models.nerf.traffic import Visits
 
-__all__ = ["Colors", "FixedPixels", "limits", "shade_fixed"]
+__all__ = ["LARGEST_BYTE", "Colors", "FixedPixels", "limits", "shade_fixed"]
 
 Colors = Callable[[Longs, Longs], Longs]
 """(n, components) products of colour, (n, 3) directions -> (n, 3), color_bits of fraction."""
+
+LARGEST_BYTE = 255
+"""A pixel's colour 1."""
 
 _AT_ONCE = 1 << 14
 
@@ -39,9 +42,10 @@ class FixedPixels:
         return FixedPixels(light, np.zeros((count, 3), np.int64))
 
     def finish(self, white: bool, bits: int, color_bits: int) -> NDArray[np.uint8]:
-        """(n, 3) colours 0 .. 255 over white or black. bits: of transmittance."""
+        """(n, 3) colours 0 .. LARGEST_BYTE over white or black. bits: of transmittance."""
         total = self.color + (self.light << color_bits)[:, None] if white else self.color
-        return np.minimum(rounded(total * 255, bits + color_bits), 255).astype(np.uint8)
+        found = rounded(total * LARGEST_BYTE, bits + color_bits)
+        return np.minimum(found, LARGEST_BYTE).astype(np.uint8)
 
 
 def limits(threshold: float, bits: int, terminate: bool) -> tuple[int, int]:

@@ -53,7 +53,7 @@ async def _check(
     weights: list[tuple[int, ...]] = []
     counts = {"skipped": 0, "density": 0, "colored": 0}
     for size in sizes:
-        tile = shade_tile(rng, CONFIG, PIXELS, size, terminate)
+        tile = shade_tile(rng, CONFIG, PIXELS, size, terminate=terminate)
         tags = _tags(rng, tile)
         words += _words(rng, tile, tags, True)
         kept += [*tile.colored.tolist(), True]
@@ -105,7 +105,7 @@ async def a_sample_every_cycle(dut: Any) -> None:
     rng = np.random.default_rng(3)
     await start_streams(dut, *IDLE)
     _set_limits(dut, True)
-    tile = shade_tile(rng, CONFIG, PIXELS, 500, True)
+    tile = shade_tile(rng, CONFIG, PIXELS, 500)
     words = _words(rng, tile, _tags(rng, tile), False)
     sent, _ = await traffic(dut, {"i": words}, {"o": int(tile.colored.sum()), "light": 0}, rng, 1.0)
     assert np.all(np.diff(sent["i"].accepted) == 1)
@@ -118,7 +118,7 @@ async def dark_pixels(dut: Any) -> None:
     await start_streams(dut, *IDLE)
     _set_limits(dut, True)
     dark, _ = limits(THRESHOLD, BITS["transmittance_bits"], True)
-    tile = shade_tile(rng, CONFIG, PIXELS, 30 * PIXELS, True)
+    tile = shade_tile(rng, CONFIG, PIXELS, 30 * PIXELS)
     looked: list[int] = []
     seen: list[int] = []
 
@@ -145,7 +145,7 @@ async def reset_on_the_way(dut: Any) -> None:
     _set_limits(dut, True)
     # While samples are on their way, while they wait, and while light leaves.
     for count, cycles in ((50, PIXELS + 4), (50, PIXELS + 40), (3, 2 * PIXELS)):
-        tile = shade_tile(rng, CONFIG, PIXELS, count, True)
+        tile = shade_tile(rng, CONFIG, PIXELS, count)
         words = _words(rng, tile, _tags(rng, tile), True)
         await traffic(dut, {"i": words}, {"o": 0, "light": 0}, rng, 0.6, cycles=cycles)
         await reset_streams(dut, *IDLE)

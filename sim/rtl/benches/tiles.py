@@ -44,9 +44,18 @@ class Tile:
 
 
 def shade_tile(
-    rng: np.random.Generator, config: FixedConfig, pixels: int, count: int, terminate: bool
+    rng: np.random.Generator,
+    config: FixedConfig,
+    pixels: int,
+    count: int,
+    *,
+    terminate: bool = True,
+    thin: bool = False,
 ) -> Tile:
-    """Half of the samples have their pixel from the one before, and many leave nearly no light."""
+    """Half of the samples have their pixel from one just before, and many leave nearly no light.
+
+    thin: samples have a hundredth of their alphas, so that many of a pixel have a colour.
+    """
     one = 1 << config.transmittance_bits
     pixel = rng.integers(0, pixels, count)
     for i in np.flatnonzero(rng.random(count) < 0.6):
@@ -58,6 +67,7 @@ def shade_tile(
     # Halves of halves, whose products fall between two weights.
     alpha = np.where(kind == 2, one >> rng.integers(1, 4, count), alpha)
     alpha = np.where(kind >= 4, alpha >> rng.integers(0, config.transmittance_bits, count), alpha)
+    alpha >>= 7 * thin
     last = rng.random(count) < 0.05
     color = rng.integers(0, (1 << config.color_bits) + 1, (count, 3))
     color = np.where(rng.random(color.shape) < 0.2, 1 << config.color_bits, color)
