@@ -77,7 +77,7 @@ class PixelFinisher(Pipe):
 
 
 class Compositor(Unit):
-    """Adds weight times colour to its pixel, a sample every cycle; at a tile's end gives its pixels.
+    """Adds weight times colour to its pixel, a sample every cycle; a tile ends with its pixels.
 
     `FixedPixels` of `models/nerf/fixed/shade.py` is the reference, `sim/nerf/compositor.py` has the
     cycles.
