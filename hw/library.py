@@ -20,7 +20,8 @@ from oleaster.hw.nerf.cubes import CubeStreamer
 from oleaster.hw.nerf.curve import CurveTable
 from oleaster.hw.nerf.density import DensityUnit
 from oleaster.hw.nerf.features import FeatureUnit, SampleAddress
-from oleaster.hw.nerf.hybrid_decoder import LARGEST_ELEMENT, HybridDecoder
+from oleaster.hw.nerf.element_reader import LARGEST_ELEMENT
+from oleaster.hw.nerf.hybrid_decoder import HybridDecoder
 from oleaster.hw.nerf.inverse import InverseRoot, Reciprocal
 from oleaster.hw.nerf.rays import RayGenerator
 from oleaster.hw.nerf.samples import SampleGenerator
@@ -114,7 +115,9 @@ _INVERSE: dict[str, Parameter | Formats] = {
 _AXIS_BITS = Parameter(8, 3, 10, "the mask has up to 2**axis_bits cubes on an axis")
 _TILE_BITS = Parameter(5, 1, 8, "a tile has 2**tile_bits pixels on a side")
 _TAG_BITS = Parameter(16, 1, 128, "width of a tag that is handed through")
-_TILE_PIXELS = Parameter(256, 4, 4096, "pixels of a tile, a power of two")
+_TILE_PIXELS = Parameter(
+    256, 4, 4096, "pixels of a tile", tuple(1 << exponent for exponent in range(2, 13))
+)
 _TRANSMITTANCE_BITS = _fixed("transmittance_bits", "fraction of alpha, light and weight")
 _PLANE_BITS = Parameter(8, 2, 16, "width of a plane's code")
 _LINE_BITS = Parameter(10, 2, 16, "width of a line's code")

@@ -214,7 +214,7 @@ class FeatureUnit(Pipe):
             both = Signal(
                 signed(len(plane) + len(line) - 1), name=f"plane_times_line_{i}", reset_less=True
             )
-            area = self._between(m, *edges, v, f"plane_{i}")
+            area = self._between(m, edges[0], edges[1], v, f"plane_{i}")
             length = self._between(m, codes.line[0], codes.line[1], w, f"line_{i}")
             m.d.sync += [
                 plane.eq(rounded(area, 2 * self.weight_bits - self.guard_bits)),

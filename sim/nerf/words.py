@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import SupportsInt
 
 __all__ = ["packed", "unpacked"]
 
 
-def packed(fields: Iterable[tuple[int, int]]) -> int:
+def packed(fields: Iterable[tuple[SupportsInt, int]]) -> int:
     """(value, bits) of each field, the lowest first; negative values in two's complement."""
     word, at = 0, 0
     for value, bits in fields:

@@ -58,8 +58,8 @@ def shade_tile(
     """
     one = 1 << config.transmittance_bits
     pixel = rng.integers(0, pixels, count)
-    for i in np.flatnonzero(rng.random(count) < 0.6):
-        pixel[i] = pixel[max(i - int(rng.integers(1, 4)), 0)]
+    for i in np.flatnonzero(rng.random(count) < 0.6).tolist():
+        pixel[i] = pixel[max(0, i - rng.integers(1, 4))]
     kind = rng.integers(0, 6, count)
     alpha = rng.integers(0, one + 1, count)
     alpha = np.where(kind == 0, rng.choice([0, 1, one - 1, one], count), alpha)
@@ -88,18 +88,17 @@ def shade_tile(
     counts = Shaded()
     light = np.empty((count + 1, pixels), np.int64)
     colored = np.zeros(count, bool)
+    k = np.where(last, count, np.arange(count)).astype(np.int32)
     for i in range(count):
         light[i] = state.light
         before = counts.colored
-        k = count if last[i] else i
-        here = np.zeros_like(color[i : i + 1]) if last[i] else color[i : i + 1]
         shade_fixed(
             field,
             rays,
-            Samples(pixel[i : i + 1].astype(np.int32), np.array([k], np.int32)),
+            Samples(pixel[i : i + 1].astype(np.int32), k[i : i + 1]),
             state,
             counts,
-            lambda products, directions, here=here: here,  # type: ignore[misc]
+            lambda products, directions: color[products[:, 0]],
             THRESHOLD,
             terminate=terminate,
         )
