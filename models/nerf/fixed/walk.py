@@ -23,7 +23,13 @@ from oleaster.models.nerf.order import outward_ranks
 from oleaster.models.nerf.samples import Ints, Samples, merge_samples
 from oleaster.models.nerf.windows import Windows
 
-__all__ = ["FixedWalk", "plan_fixed"]
+__all__ = ["RANGE_BITS", "RANGE_MARGIN", "FixedWalk", "plan_fixed"]
+
+RANGE_BITS = 8
+"""Fraction of k, where a ray enters and leaves a cube."""
+
+RANGE_MARGIN = 1 << (RANGE_BITS - 3)
+"""An eighth of a step: 2^12 samples, 2^-17 off, are 2^-5."""
 
 _PROJECTION_BITS = 28  # fraction of a corner before its division; depths are in cells
 _NEAREST = 1 << (_PROJECTION_BITS - 2)  # depth: a cube with a nearer corner may be everywhere
@@ -33,8 +39,6 @@ _WINDOW_MARGIN = 1 << (
     _WINDOW_BITS - 4
 )  # 1/16 pixel: 2^13 pixels, 2^-17 off; SLACK is for the rest
 _LARGEST = 1 << 56  # of projected coordinates
-_RANGE_BITS = 8  # fraction of k
-_RANGE_MARGIN = 1 << (_RANGE_BITS - 3)  # an eighth of a step: 2^12 samples, 2^-17 off, are 2^-5
 _EVERY = 1 << 62  # beyond any k
 _TESTS_AT_ONCE = 1 << 12, 1 << 19  # at least, at most
 _FRONTS = 64
@@ -75,21 +79,19 @@ class FixedWalk:
     def _find(
         self, cubes: Longs, rays: FixedRays, top: int, bottom: int, counts: CubeCounts
     ) -> Samples:
-        cube, ray = self._pairs(cubes, top, bottom)
+        cube, ray = self.pairs(cubes, top, bottom)
         counts.pixel_tests += len(ray)
-        near, far = self._slabs(cube, ray, rays)
-        start = np.maximum((near - _RANGE_MARGIN + (1 << _RANGE_BITS) - 1) >> _RANGE_BITS, 0)
-        end = np.minimum((far + _RANGE_MARGIN) >> _RANGE_BITS, self.frame.count - 1)
+        start, end = self.ranges(cube, ray, rays)
         lengths = np.maximum(end - start + 1, 0)
         counts.points += int(lengths.sum())
         cube, ray = np.repeat(cube, lengths), np.repeat(ray, lengths)
         k = (np.repeat(start, lengths) + _steps(lengths)).astype(np.int32)
-        kept = self._inside(cube, ray, k, rays)
+        kept = self.inside(cube, ray, k, rays)
         counts.outside += len(k) - len(kept)
         return Samples(ray[kept], k[kept])
 
-    def _pairs(self, cubes: Longs, top: int, bottom: int) -> tuple[Longs, Ints]:
-        """Every cube with every ray of its window."""
+    def pairs(self, cubes: Longs, top: int, bottom: int) -> tuple[Longs, Ints]:
+        """Every cube with every ray of its window, row by row."""
         w = self.windows
         left, width = w.left[cubes], w.right[cubes] - w.left[cubes]
         first = np.maximum(w.top[cubes], top)
@@ -100,8 +102,14 @@ class FixedWalk:
         ray = np.repeat(start, widths) + _steps(widths)
         return np.repeat(np.repeat(cubes, lines), widths), ray.astype(np.int32)
 
+    def ranges(self, cube: Longs, ray: Ints, rays: FixedRays) -> tuple[Longs, Longs]:
+        """(n,) first and last k that may lie in the cube; first > last if none."""
+        near, far = self._slabs(cube, ray, rays)
+        start = np.maximum((near - RANGE_MARGIN + (1 << RANGE_BITS) - 1) >> RANGE_BITS, 0)
+        return start, np.minimum((far + RANGE_MARGIN) >> RANGE_BITS, self.frame.count - 1)
+
     def _slabs(self, cube: Longs, ray: Ints, rays: FixedRays) -> tuple[Longs, Longs]:
-        """(n,) first and last k in the cube, _RANGE_BITS of fraction; first > last if none."""
+        """(n,) first and last k in the cube, RANGE_BITS of fraction; first > last if none."""
         bits = self.frame.config.position_bits
         near, far = np.full(len(ray), -_EVERY), np.full(len(ray), _EVERY)
         for axis in range(3):
@@ -109,7 +117,7 @@ class FixedWalk:
             inverse = rays.inverse[axis][ray]
             delta = rays.mask_delta[axis][ray]
             inverse = np.where(delta < 0, -inverse, inverse)
-            shift = rays.exponent[axis][ray] - _RANGE_BITS
+            shift = rays.exponent[axis][ray] - RANGE_BITS
             a = rounded(low * inverse, shift)
             b = rounded((low + (1 << bits)) * inverse, shift)
             # Across an axis, also along a face, only the samples' own test can tell.
@@ -118,7 +126,7 @@ class FixedWalk:
             np.minimum(far, np.maximum(a, b), out=far)
         return near, far
 
-    def _inside(self, cube: Longs, ray: Ints, k: Ints, rays: FixedRays) -> Longs:
+    def inside(self, cube: Longs, ray: Ints, k: Ints, rays: FixedRays) -> Longs:
         """Indices of samples in the box whose cell is this cube."""
         frame, bits = self.frame, self.frame.config.position_bits
         kept = np.ones(len(k), bool)

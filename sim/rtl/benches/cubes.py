@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from oleaster.models.nerf.order import nested_order
 from oleaster.sim.nerf.cubes import CubeWalk, cube_words, stream_cubes
+from oleaster.sim.nerf.words import packed, unpacked
 from oleaster.sim.rtl.benches.pipe import reset_pipe, start_pipe
-from oleaster.sim.rtl.benches.streams import exchange, packed, unpacked
+from oleaster.sim.rtl.benches.streams import exchange
 from oleaster.sim.rtl.cosim import bench_config
 
 AXIS_BITS, WORD = bench_config()["axis_bits"], bench_config()["word"]
@@ -35,7 +36,7 @@ def _payload(walk: CubeWalk) -> int:
     fields = [(at, AXIS_BITS + 1) for at in walk.size]
     fields += [(at, AXIS_BITS + 2) for at in walk.home]
     fields += [(at, AXIS_BITS) for at in (*walk.low, *walk.high)]
-    return packed(*fields, (walk.octants, 1))
+    return packed([*fields, (walk.octants, 1)])
 
 
 async def _check(
@@ -53,7 +54,7 @@ async def _check(
     done = await exchange(dut, [_payload(walk) for walk in walks], len(want), rng, busy)
     got: list[tuple[int, ...] | None] = []
     for payload in done.payloads:
-        *cell, end = unpacked(payload, *(AXIS_BITS,) * 3, 1)
+        *cell, end = unpacked(payload, (AXIS_BITS, AXIS_BITS, AXIS_BITS, 1))
         got.append(None if end else tuple(cell))
     assert got == want
     cycles: list[int] = []

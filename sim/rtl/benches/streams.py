@@ -3,7 +3,7 @@
 Not a bench itself: the bench of a unit hands over words, and compares with its cycle model.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from cocotb.triggers import FallingEdge, Timer
 from numpy.typing import NDArray
 
-__all__ = ["Exchange", "exchange", "packed", "unpacked"]
+__all__ = ["Exchange", "exchange"]
 
 _PATIENCE = 20_000  # cycles without a word in or out
 _QUIET = 40  # cycles after the last word, in which nothing may come
@@ -39,12 +39,12 @@ async def exchange(
     count: int,
     rng: np.random.Generator,
     busy: float,
-    every_cycle: Callable[[], None] = lambda: None,
+    every_cycle: Callable[[], Mapping[str, int]] = dict,
 ) -> Exchange:
     """Send `words` and take `count`, then see that no more come.
 
     busy: how likely sender and receiver are ready in a cycle. every_cycle: called when the cycle's
-    signals are settled.
+    signals are settled; gives the values of other inputs in the next one.
     """
     done = Exchange()
     cycle, quiet, held = 0, 0, None
@@ -72,30 +72,10 @@ async def exchange(
             done.payloads.append(payload)
         quiet = 0 if accepts or valid else quiet + 1
         assert quiet < _PATIENCE, "the unit is stuck"
-        every_cycle()
+        others = every_cycle()
         cycle += 1
         await FallingEdge(dut.clk)
+        for name, value in others.items():
+            getattr(dut, name).value = value
     dut.i_valid.value = dut.o_ready.value = 0
     return done
-
-
-def packed(*fields: tuple[int, int]) -> int:
-    """(value, width) of each field of a word, lowest first; negative values in two's complement."""
-    word, at = 0, 0
-    for value, width in fields:
-        assert -(1 << width >> 1) <= value < 1 << width, f"{value} does not fit {width} bits"
-        word |= (int(value) & ((1 << width) - 1)) << at
-        at += width
-    return word
-
-
-def unpacked(word: int, *widths: int) -> tuple[int, ...]:
-    """Fields of a word, lowest first; of a negative width: signed."""
-    found = []
-    for width in widths:
-        value = word & ((1 << abs(width)) - 1)
-        if width < 0 and value >> (-width - 1):
-            value -= 1 << -width
-        found.append(value)
-        word >>= abs(width)
-    return tuple(found)
