@@ -269,7 +269,7 @@ UNITS: dict[str, UnitSpec] = {
         CurveTable,
     ),
     "ray-generator": UnitSpec(
-        "from a pixel to its ray on the lattices of field and mask, one every cycle",
+        "from a pixel to its ray on the lattices of field and mask, one every three cycles",
         {
             "position_bits": _fixed("position_bits", "fraction of lattice coordinates"),
             "ray_bits": _fixed("ray_bits", "fraction of a direction before it has unit length"),

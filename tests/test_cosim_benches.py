@@ -103,7 +103,7 @@ BREAKS = [
     # An input beyond the table counts as the last entry but one.
     ("curve-table", {}, "above ? size", "above ? 6'h0"),
     # A ray that runs back along an axis is cut with the wrong face.
-    ("ray-generator", {}, "turned_y_7 ? ", "1'h0 ? "),
+    ("ray-generator", {}, "turned_29 ? ", "1'h0 ? "),
     # A ray along a face leaves the cube at its first sample.
     ("slab-unit", {"axis_bits": 4, "tile_bits": 3}, "x_far <= 23'h1fffff", "x_far <= 23'h0"),
     # A range goes on where the one before ended.

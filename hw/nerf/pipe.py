@@ -12,11 +12,11 @@ from amaranth.lib.wiring import In, Out
 from oleaster.hw.accelerator.queue import Queue
 from oleaster.hw.emit import Unit, place
 
-__all__ = ["Pipe", "delayed", "total"]
+__all__ = ["Path", "Pipe", "delayed", "queue_depth", "total"]
 
 
 class Pipe(Unit):
-    """Streams a word in every cycle through `latency` registers into a queue.
+    """Streams a word in every cycle, or every few cycles, through `latency` registers into a queue.
 
     The registers never wait, so that no signal has to reach all of them at once: a word is accepted
     only if the queue will have room for its answer. `sim/nerf/pipe.py` is the cycle model. The
@@ -31,6 +31,8 @@ class Pipe(Unit):
     members: dict
         Further ports of the unit; what `compute` reads of them must be stable while words are on
         their way.
+    interval: int
+        Cycles from one word to the next, at least.
 
     Members
     -------
@@ -39,11 +41,17 @@ class Pipe(Unit):
     """
 
     def __init__(
-        self, i_shape: Any, o_shape: Any, latency: int, members: dict[str, Any] | None = None
+        self,
+        i_shape: Any,
+        o_shape: Any,
+        latency: int,
+        members: dict[str, Any] | None = None,
+        interval: int = 1,
     ) -> None:
         if latency < 1:
             raise ValueError(f"latency is {latency}; it must be at least 1")
         self.latency = latency
+        self.interval = interval
         super().__init__(
             {
                 "i": In(stream.Signature(i_shape)),
@@ -55,7 +63,7 @@ class Pipe(Unit):
     @property
     def depth(self) -> int:
         """Words that are on their way or wait, at most: a power of two."""
-        return 1 << (self.latency + 1).bit_length()
+        return queue_depth(self.latency, self.interval)
 
     def compute(self, m: Module, platform: object, word: Any) -> Any:
         """The answer to `word`, `latency` cycles later; registers have no reset and no enable."""
@@ -69,8 +77,16 @@ class Pipe(Unit):
         room = Signal(range(self.depth + 1), init=self.depth)
         takes = Signal()
         gives = Signal()
+        ready = room != 0
+        if self.interval > 1:
+            pause = Signal(range(self.interval))
+            with m.If(takes):
+                m.d.sync += pause.eq(self.interval - 1)
+            with m.Elif(pause != 0):
+                m.d.sync += pause.eq(pause - 1)
+            ready &= pause == 0
         m.d.comb += [
-            self.i.ready.eq(room != 0),
+            self.i.ready.eq(ready),
             takes.eq(self.i.valid & self.i.ready),
             gives.eq(self.o.valid & self.o.ready),
             answers.i.payload.eq(Value.cast(self.compute(m, platform, self.i.payload))),
@@ -81,6 +97,42 @@ class Pipe(Unit):
         ]
         m.d.sync += room.eq(room + gives - takes)
         return m
+
+
+class Path(Unit):
+    """What a `Pipe` computes, without its queue and handshakes: `o` is `latency` cycles after `i`.
+
+    Members
+    -------
+    i: i_shape of the pipe, In
+    o: o_shape of the pipe, Out
+    """
+
+    def __init__(self, pipe: Pipe) -> None:
+        self.pipe = pipe
+        pipe._MustUse__used = True  # its path stands for it
+        super().__init__({"i": In(pipe.i.payload.shape()), "o": Out(pipe.o.payload.shape())})
+
+    @property
+    def module_name(self) -> str:
+        return f"{self.pipe.module_name}_path"
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return self.pipe.parameters
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.comb += Value.cast(self.o).eq(Value.cast(self.pipe.compute(m, platform, self.i)))
+        return m
+
+
+def queue_depth(latency: int, interval: int = 1) -> int:
+    """Words on their way and in the queue, so that a receiver never waits: a power of two.
+
+    interval: cycles from one word to the next, at least.
+    """
+    return 1 << (-(-(latency + 1) // interval)).bit_length()
 
 
 def delayed(m: Module, value: Any, cycles: int, name: str, *, reset_less: bool = True) -> Any:

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In
 from oleaster.hw.emit import place
 from oleaster.hw.nerf.inverse import InverseRootStages, ReciprocalStages, registered
 from oleaster.hw.nerf.layouts import FrameLayout, PixelLayout, RayLayout
-from oleaster.hw.nerf.pipe import Pipe, delayed
+from oleaster.hw.nerf.pipe import Pipe
 from oleaster.hw.nerf.rounding import rounded
 from oleaster.models.nerf.fixed.rays import ENTRY_BITS, STEP_GUARD
 from oleaster.models.nerf.fixed.widths import PIXEL_BITS, FixedConfig
@@ -18,23 +18,49 @@ from oleaster.models.nerf.fixed.words import direction_fields, ray_fields
 
 __all__ = ["RayGenerator"]
 
-_AXES = "xyz"
+_AXES = 3
 
-# Registers of each part, one after the other.
-_TO_VECTOR = 3
-_TO_SQUARE = 3
-_TO_DIRECTION = 2
-_TO_DELTA = 2
-_TO_SIZE = 1
-_TO_ENTRY = 6
-_TO_BASE = 2
+# The stage in which a part of a ray has each value.
+_VECTOR = 4
+_SQUARE_SUM = _VECTOR + 3
+_ROOT = _SQUARE_SUM + InverseRootStages.latency
+# What all three axes share is known when z is there, and kept until the next ray's is: x is by then
+# two stages further, and is so again when it gets to use the register behind it.
+_USE_ROOT = _ROOT + _AXES
+_DIRECTION = _USE_ROOT + 2
+_DELTA = _DIRECTION + 2
+_SIZE = _DELTA + 1
+_INVERSE = _SIZE + ReciprocalStages.latency
+_AXIS_ENTRY = _INVERSE + 3
+_ENTRY = _AXIS_ENTRY + 2
+_USE_ENTRY = _ENTRY + _AXES
+_BASE = _USE_ENTRY + 2
+
+
+class _Part:
+    """A value of one axis, stage by stage; the axis behind it is a stage behind.
+
+    stage: in which `value` is there; the registers after it are made when `at` asks for them.
+    """
+
+    def __init__(self, m: Module, name: str, value: Any, stage: int) -> None:
+        self._m, self._name, self._first = m, name, stage
+        self._values = [value]
+
+    def at(self, stage: int) -> Any:
+        while len(self._values) <= stage - self._first:
+            name = f"{self._name}_{self._first + len(self._values)}"
+            self._values.append(registered(self._m, name, self._values[-1]))
+        return self._values[stage - self._first]
 
 
 class RayGenerator(Pipe):
-    """`cast_fixed` of `models/nerf/fixed/rays.py`, a pixel every cycle (ours).
+    """`cast_fixed` of `models/nerf/fixed/rays.py`, a pixel every three cycles (ours).
 
-    Widths follow from what `make_frame` guarantees (`models/nerf/fixed/words.py`); sums of numbers
-    whose result has a known range are taken modulo that range.
+    The axes x, y and z follow each other through one circuit: rays are needed once for each tile,
+    and have forty products each. Widths follow from what `make_frame` guarantees
+    (`models/nerf/fixed/words.py`); sums of numbers whose result has a known range are taken modulo
+    that range.
 
     Parameters
     ----------
@@ -52,20 +78,16 @@ class RayGenerator(Pipe):
 
     def __init__(self, config: FixedConfig) -> None:
         self.config = config
-        self._delta_bits = ray_fields(config)["mask_delta"].bits
+        fields = ray_fields(config)
+        self._base_bits = fields["mask_base"].bits
+        self._delta_bits = fields["mask_delta"].bits
+        self._direction_bits = fields["direction"].bits
         super().__init__(
             PixelLayout(),
             RayLayout(config),
-            latency=_TO_VECTOR
-            + _TO_SQUARE
-            + InverseRootStages.latency
-            + _TO_DIRECTION
-            + _TO_DELTA
-            + _TO_SIZE
-            + ReciprocalStages.latency
-            + _TO_ENTRY
-            + _TO_BASE,
+            latency=_BASE + _AXES - 1,
             members={"frame": In(FrameLayout(config))},
+            interval=_AXES,
         )
 
     @property
@@ -84,136 +106,149 @@ class RayGenerator(Pipe):
         }
 
     def compute(self, m: Module, platform: object, word: Any) -> Any:
-        config, frame = self.config, self.frame
-        vector = self._vectors(m, word)
-        direction = self._directions(m, platform, vector)
-        shift = config.direction_bits + STEP_GUARD
-        delta: dict[str, list[Any]] = {}
+        pixel = Signal(PixelLayout(), reset_less=True)
+        number = Signal(range(_AXES + 1), name="axis", reset_less=True)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [pixel.eq(word), number.eq(0)]
+        with m.Elif(number != _AXES):
+            m.d.sync += number.eq(number + 1)
+        axis = _Part(m, "axis", number, 1)
+
+        vector = self._vector(m, pixel, axis)
+        root, exponent = self._root(m, platform, vector, axis)
+        direction = self._direction(m, vector, root, exponent)
+        frame = self.frame
+        found = {"direction": direction}
         for name, step in (("field", frame.field_step), ("mask", frame.mask_step)):
-            delta[name] = []
-            for axis, letter in enumerate(_AXES):
-                product = registered(m, f"{name}_step_{letter}", direction[axis] * step[axis])
-                found = rounded(product, shift)[: self._delta_bits].as_signed()
-                delta[name].append(registered(m, f"{name}_delta_{letter}", found))
-        inverse, exponent, entries = [], [], []
-        for axis in range(3):
-            y, e, entry = self._entry_along(m, platform, axis, delta["mask"][axis])
-            inverse.append(y)
-            exponent.append(e)
-            entries.append(entry)
-        entry = self._entry(m, entries)
+            found[f"{name}_delta"] = self._delta(m, name, direction, axis, step)
+        delta = found["mask_delta"]
+        found["inverse"], found["exponent"] = self._inverse(m, platform, delta)
+        along = self._axis_entry(m, delta, found["inverse"], found["exponent"], axis)
+        entry = self._entry(m, along, axis)
+        for name, origin in (("field", frame.field_origin), ("mask", frame.mask_origin)):
+            found[f"{name}_base"] = self._base(m, name, entry, found[f"{name}_delta"], axis, origin)
 
         answer = Signal(self.o.payload.shape())
-        to_entry = _TO_SIZE + ReciprocalStages.latency + _TO_ENTRY
-        for axis, letter in enumerate(_AXES):
-            for name, origin in (("field", frame.field_origin), ("mask", frame.mask_origin)):
-                waiting = delayed(m, delta[name][axis], to_entry, f"{name}_delta_{letter}")
-                base = self._base(m, f"{name}_base_{letter}", entry, waiting, origin[axis])
-                kept = delayed(m, waiting, _TO_BASE, f"{name}_delta_{letter}_beside_base")
-                m.d.comb += [
-                    answer[f"{name}_base"][axis].eq(base),
-                    answer[f"{name}_delta"][axis].eq(kept),
-                ]
-            beside = _TO_ENTRY + _TO_BASE
-            along = delayed(
-                m, direction[axis], _TO_DELTA + to_entry + _TO_BASE, f"direction_{letter}"
-            )
-            m.d.comb += [
-                answer.inverse[axis].eq(delayed(m, inverse[axis], beside, f"inverse_{letter}")),
-                answer.exponent[axis].eq(delayed(m, exponent[axis], beside, f"exponent_{letter}")),
-                answer.direction[axis].eq(along),
-            ]
+        for name, part in found.items():
+            for i in range(_AXES):
+                m.d.comb += answer[name][i].eq(part.at(_BASE + _AXES - 1 - i))
         return answer
 
-    def _vectors(self, m: Module, word: Any) -> list[Any]:
+    def _vector(self, m: Module, pixel: Any, axis: _Part) -> _Part:
         """Through the pixel, before it has unit length; ray_bits of fraction."""
         frame = self.frame
-        bits = direction_fields(self.config)[0].bits + PIXEL_BITS
-        found = []
-        for axis, letter in enumerate(_AXES):
-            across = registered(m, f"across_{letter}", (word.column * frame.across[axis])[:bits])
-            down = registered(m, f"down_{letter}", (word.row * frame.down[axis])[:bits])
-            away = registered(m, f"away_{letter}", (across + down)[:bits])
-            total = rounded(frame.first[axis] + away, PIXEL_BITS)[: bits - PIXEL_BITS].as_signed()
-            found.append(registered(m, f"vector_{letter}", total))
-        return found
+        kept = direction_fields(self.config)[0].bits
+        bits = kept + PIXEL_BITS
+        across = pixel.column * _of(axis.at(1), frame.across)
+        down = pixel.row * _of(axis.at(1), frame.down)
+        away = registered(m, "across", across[:bits]) + registered(m, "down", down[:bits])
+        away = registered(m, "away", away[:bits])
+        total = rounded(_of(axis.at(3), frame.first) + away, PIXEL_BITS)[:kept].as_signed()
+        return _Part(m, "vector", registered(m, "vector", total), _VECTOR)
 
-    def _directions(self, m: Module, platform: object, vector: list[Any]) -> list[Any]:
+    def _root(self, m: Module, platform: object, vector: _Part, axis: _Part) -> tuple[Any, Any]:
+        """The vector's inverse length; kept for all three axes."""
+        config = self.config
+        bits = direction_fields(config)[1].bits
+        v = vector.at(_VECTOR)
+        square = _Part(m, "square", registered(m, "square", (v * v).as_unsigned()), _VECTOR + 1)
+        # An addition each; x is a stage further when y and z have been added.
+        first = registered(m, "square_y_z", square.at(_VECTOR + 1) + square.at(_VECTOR + 2))
+        total = registered(m, "square_sum", first + square.at(_VECTOR + 4))
+        stages = InverseRootStages(
+            bits, config.ray_bits, config.inverse_bits, config.inverse_address_bits
+        )
+        x = rounded(total, config.ray_bits)[:bits]
+        place(m, "root", stages, platform, x=x)
+        root = Signal(stages.y.shape(), reset_less=True)
+        exponent = Signal(stages.e.shape(), name="root_exponent", reset_less=True)
+        with m.If(axis.at(_ROOT) == _AXES - 1):
+            m.d.sync += [root.eq(stages.y), exponent.eq(stages.e)]
+        return root, exponent
+
+    def _direction(self, m: Module, vector: _Part, root: Any, exponent: Any) -> _Part:
         """Of unit length."""
         config = self.config
-        square_bits = direction_fields(config)[1].bits
-        squares = [
-            registered(m, f"square_{letter}", (v * v).as_unsigned())
-            for v, letter in zip(vector, _AXES, strict=True)
-        ]
-        # An addition each.
-        first = registered(m, "square_x_y", squares[0] + squares[1])
-        total = registered(m, "square_sum", first + delayed(m, squares[2], 1, "square_z"))
-        square = rounded(total, config.ray_bits)[:square_bits]
-        root = InverseRootStages(
-            square_bits, config.ray_bits, config.inverse_bits, config.inverse_address_bits
-        )
-        place(m, "root", root, platform, x=square)
-        # The square is 1 to WIDEST^2, give or take a pose's own error: its root's exponent is one
-        # of four.
+        product = registered(m, "scaled", vector.at(_USE_ROOT) * root)
+        # A square is 1 to WIDEST^2, give or take a pose's own error: its root's exponent is one of
+        # four.
         least = config.inverse_bits - 1
-        extra = (root.e - least)[:2]
+        extra = registered(m, "scaled_exponent", (exponent - least)[:2])
         right = least + config.ray_bits - config.direction_bits
-        found = []
-        for v, letter in zip(vector, _AXES, strict=True):
-            waiting = delayed(m, v, _TO_SQUARE + root.latency, f"vector_{letter}")
-            product = registered(m, f"scaled_{letter}", waiting * root.y)
-            halves = product.shift_right(right - 1) >> registered(m, f"extra_{letter}", extra)
-            bits = ray_fields(config)["direction"].bits
-            found.append(
-                registered(m, f"direction_{letter}", rounded(halves, 1)[:bits].as_signed())
-            )
-        return found
+        halves = product.shift_right(right - 1) >> extra
+        unit = rounded(halves, 1)[: self._direction_bits].as_signed()
+        return _Part(m, "direction", registered(m, "direction", unit), _DIRECTION)
 
-    def _entry_along(
-        self, m: Module, platform: object, axis: int, delta: Any
-    ) -> tuple[Any, Any, Any]:
-        """1 / |delta|, and the steps to the box's nearer face; below 0 counts as 0, which near is
-        not below."""
-        config, frame, letter = self.config, self.frame, _AXES[axis]
-        negative = delta < 0
-        size = Signal(unsigned(self._delta_bits - 1), name=f"size_{letter}", reset_less=True)
-        m.d.sync += size.eq(Mux(delta == 0, 1, Mux(negative, -delta, delta)))
-        reciprocal = ReciprocalStages(len(size), config.inverse_bits, config.inverse_address_bits)
-        place(m, f"reciprocal_{letter}", reciprocal, platform, x=size)
+    def _delta(self, m: Module, name: str, direction: _Part, axis: _Part, step: Any) -> _Part:
+        """From a sample to the next."""
+        product = direction.at(_DIRECTION) * _of(axis.at(_DIRECTION), step)
+        product = registered(m, f"{name}_product", product)
+        shift = self.config.direction_bits + STEP_GUARD
+        delta = rounded(product, shift)[: self._delta_bits].as_signed()
+        return _Part(m, f"{name}_delta", registered(m, f"{name}_delta", delta), _DELTA)
 
-        # Of the two faces that one is nearer towards which the ray runs: the reciprocal is positive
-        # and rounding keeps order, so that one product is enough.
-        ahead = frame.face[0][axis] - frame.mask_origin[axis]
-        behind = frame.mask_origin[axis] - frame.face[1][axis]
-        turned = delayed(m, negative, _TO_SIZE + reciprocal.latency - 1, f"turned_{letter}")
-        face = registered(m, f"face_{letter}", Mux(turned, behind, ahead))
-        product = registered(m, f"face_steps_{letter}", face * reciprocal.y)
-        # The exponent is inverse_bits at least.
-        extra = (registered(m, f"face_exponent_{letter}", reciprocal.e) - config.inverse_bits)[
-            : len(reciprocal.e)
-        ]
+    def _inverse(self, m: Module, platform: object, part: _Part) -> tuple[_Part, _Part]:
+        """1 / |delta|, of 1 where it is 0."""
+        config, delta = self.config, part.at(_DELTA)
+        size = Signal(unsigned(self._delta_bits - 1), reset_less=True)
+        m.d.sync += size.eq(Mux(delta == 0, 1, Mux(delta < 0, -delta, delta)))
+        stages = ReciprocalStages(len(size), config.inverse_bits, config.inverse_address_bits)
+        place(m, "reciprocal", stages, platform, x=size)
+        inverse = _Part(m, "inverse", stages.y, _INVERSE)
+        return inverse, _Part(m, "exponent", stages.e, _INVERSE)
+
+    def _axis_entry(
+        self, m: Module, delta: _Part, inverse: _Part, exponent: _Part, axis: _Part
+    ) -> _Part:
+        """Steps to the box's lower face along an axis, lower in the sense of the ray; 0 if it is
+        behind, since near is not below 0."""
+        config, frame = self.config, self.frame
+        # The inverse is positive and rounding keeps order: the model's lesser one of two products
+        # is that of the lesser face.
+        turned = _Part(m, "turned", delta.at(_DELTA) < 0, _DELTA).at(_INVERSE - 1)
+        at = axis.at(_INVERSE - 1)
+        origin = _of(at, frame.mask_origin)
+        ahead = _of(at, frame.face[0]) - origin
+        behind = origin - _of(at, frame.face[1])
+        face = registered(m, "face", Mux(turned, behind, ahead))
+        product = registered(m, "face_product", face * inverse.at(_INVERSE))
+        # An exponent is inverse_bits at least.
+        extra = (exponent.at(_INVERSE + 1) - config.inverse_bits)[: len(exponent.at(_INVERSE))]
         halves = product.shift_right(config.inverse_bits - ENTRY_BITS - 1)[:-1] >> extra
-        above = Mux(product < 0, 0, halves)
-        steps = rounded(registered(m, f"halves_{letter}", above), 1)
+        halves = registered(m, "face_halves", Mux(product < 0, 0, halves))
+        steps = rounded(halves, 1)
         bits = len(frame.near)
         entry = Mux(steps[bits:].any(), (1 << bits) - 1, steps[:bits])
-        return reciprocal.y, reciprocal.e, registered(m, f"entry_{letter}", entry)
+        return _Part(m, "axis_entry", registered(m, "axis_entry", entry), _AXIS_ENTRY)
 
-    def _entry(self, m: Module, entries: list[Any]) -> Any:
-        """Into the box: the last of the three faces, not before near and not beyond far."""
+    def _entry(self, m: Module, along: _Part, axis: _Part) -> Any:
+        """Into the box: the last of three faces, not before near and not beyond far; kept."""
         near, far = self.frame.near, self.frame.far
-        first = registered(m, "entry_x_y", _larger(entries[0], entries[1]))
-        second = registered(m, "entry_z_near", _larger(entries[2], near))
-        last = registered(m, "entry_all", _larger(first, second))
-        return registered(m, "entry", Mux(last > far, far, last))
+        # When z is there, y is a stage further and x another.
+        y_z = _larger(along.at(_AXIS_ENTRY), along.at(_AXIS_ENTRY + 1))
+        y_z = registered(m, "entry_y_z", y_z)
+        x = registered(m, "entry_x", _larger(along.at(_AXIS_ENTRY + 2), near))
+        last = registered(m, "entry_last", _larger(y_z, x))
+        entry = Signal(len(near), reset_less=True)
+        with m.If(axis.at(_ENTRY) == _AXES - 1):
+            m.d.sync += entry.eq(Mux(last > far, far, last))
+        return entry
 
-    def _base(self, m: Module, name: str, entry: Any, delta: Any, origin: Any) -> Any:
+    def _base(
+        self, m: Module, name: str, entry: Any, delta: _Part, axis: _Part, origin: Any
+    ) -> _Part:
         """origin + entry * delta."""
-        bits = ray_fields(self.config)["mask_base"].bits
-        way = registered(m, f"{name}_way", (entry * delta)[: bits + ENTRY_BITS])
-        total = rounded(way + (origin << ENTRY_BITS), ENTRY_BITS)
-        return registered(m, name, total[:bits].as_signed())
+        bits = self._base_bits
+        way = (entry * delta.at(_USE_ENTRY))[: bits + ENTRY_BITS]
+        way = registered(m, f"{name}_way", way)
+        total = way + (_of(axis.at(_USE_ENTRY + 1), origin) << ENTRY_BITS)
+        base = rounded(total, ENTRY_BITS)[:bits].as_signed()
+        return _Part(m, f"{name}_base", registered(m, f"{name}_base", base), _BASE)
+
+
+def _of(axis: Any, values: Any) -> Any:
+    """One of three values."""
+    return Mux(axis == 0, values[0], Mux(axis == 1, values[1], values[2]))
 
 
 def _larger(a: Any, b: Any) -> Any:

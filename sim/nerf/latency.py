@@ -5,7 +5,7 @@ LATENCY: dict[str, int] = {
     "reciprocal": 7,
     "inverse-root": 8,
     "curve-table": 5,
-    "ray-generator": 34,
+    "ray-generator": 42,
     "sample-address": 1,
     "feature-unit": 8,
     "density-unit": 7,

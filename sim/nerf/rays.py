@@ -14,7 +14,10 @@ from oleaster.models.nerf.fixed.widths import PIXEL_BITS, FixedConfig
 from oleaster.models.nerf.fixed.words import Number, frame_fields, ray_fields
 from oleaster.sim.nerf.words import packed
 
-__all__ = ["frame_word", "pixel_word", "ray_word", "read_ray"]
+__all__ = ["RAY_INTERVAL", "frame_word", "pixel_word", "ray_word", "read_ray"]
+
+RAY_INTERVAL = 3
+"""Cycles from a pixel that the ray generator takes to the next one, at least: an axis each."""
 
 
 def frame_word(frame: Frame) -> int:

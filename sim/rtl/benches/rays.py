@@ -15,7 +15,7 @@ from oleaster.models.nerf.fixed.rays import WIDEST, Frame, cast_fixed, make_fram
 from oleaster.models.nerf.fixed.widths import FixedConfig
 from oleaster.models.nerf.scene import load_scene, scene_names
 from oleaster.sim.nerf.latency import LATENCY as LATENCIES
-from oleaster.sim.nerf.rays import frame_word, pixel_word, ray_word
+from oleaster.sim.nerf.rays import RAY_INTERVAL, frame_word, pixel_word, ray_word
 from oleaster.sim.rtl.benches.pipe import check_pipe, reset_pipe, start_pipe
 from oleaster.sim.rtl.cosim import bench_config
 
@@ -84,6 +84,12 @@ def _odd_frames(rng: np.random.Generator, count: int) -> Iterator[Frame]:
         yield frame
 
 
+async def _check(
+    dut: Any, words: list[int], answers: list[int], rng: np.random.Generator, busy: float = 1.0
+) -> None:
+    await check_pipe(dut, words, answers, LATENCY, rng, busy=busy, interval=RAY_INTERVAL)
+
+
 @cocotb.test
 async def scenes(dut: Any) -> None:
     rng = np.random.default_rng(1)
@@ -94,7 +100,7 @@ async def scenes(dut: Any) -> None:
         for view in scene.views:
             frame = make_frame(scene.field, scene.field.mask, view.camera, CONFIG)
             dut.frame.value = frame_word(frame)
-            await check_pipe(dut, *_payloads(frame, rng, 200), LATENCY, rng)
+            await _check(dut, *_payloads(frame, rng, 200), rng)
 
 
 @cocotb.test
@@ -103,7 +109,7 @@ async def odd_cameras(dut: Any) -> None:
     await start_pipe(dut)
     for frame in _odd_frames(rng, 60):
         dut.frame.value = frame_word(frame)
-        await check_pipe(dut, *_payloads(frame, rng, 60), LATENCY, rng)
+        await _check(dut, *_payloads(frame, rng, 60), rng)
 
 
 @cocotb.test
@@ -112,7 +118,7 @@ async def stalls(dut: Any) -> None:
     await start_pipe(dut)
     for frame, busy in zip(_odd_frames(rng, 2), (0.3, 0.7), strict=True):
         dut.frame.value = frame_word(frame)
-        await check_pipe(dut, *_payloads(frame, rng, 600), LATENCY, rng, busy=busy)
+        await _check(dut, *_payloads(frame, rng, 600), rng, busy)
 
 
 @cocotb.test
@@ -128,4 +134,4 @@ async def reset_on_the_way(dut: Any) -> None:
             dut.i_valid.value = 1
             await FallingEdge(dut.clk)
         await reset_pipe(dut)
-        await check_pipe(dut, words, answers, LATENCY, rng)
+        await _check(dut, words, answers, rng)
