@@ -10,35 +10,14 @@ Transistors are Yosys' own estimate, an area without a library. The first call t
 from typing import Any
 
 from amaranth import Cat, Module, Mux, Signal
-from amaranth.lib.wiring import In, Out
 
-from oleaster.hw.emit import Unit
 from oleaster.hw.nerf.bitmap_search import BitmapSearch
-from oleaster.hw.nerf.pipe import Pipe, delayed
+from oleaster.hw.nerf.pipe import Path, delayed
 from oleaster.hw.nerf.search_tree import SearchTree
 from oleaster.models.nerf.layout import index_bits
 from oleaster.synthesis import synthesise
 
 LEAVES, VALUE_BITS, CHUNK = 64, 8, 64
-
-
-class Path(Unit):
-    """What a pipe computes, without its queue and handshakes."""
-
-    parameters: dict[str, Any] = {}  # noqa: RUF012
-
-    def __init__(self, pipe: Pipe) -> None:
-        self.pipe = pipe
-        super().__init__({"i": In(pipe.i.payload.shape()), "o": Out(pipe.o.payload.shape())})
-
-    @property
-    def module_name(self) -> str:
-        return f"path_{self.pipe.module_name}"
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        m.d.comb += self.o.eq(self.pipe.compute(m, platform, self.i))
-        return m
 
 
 class AdderTree(SearchTree):

@@ -296,7 +296,7 @@ UNITS: dict[str, UnitSpec] = {
                 1 << 17, 64, 1 << 20, "32-bit words of the blob's memory, a power of two"
             ),
             "element_bits": Parameter(108, 2, LARGEST_ELEMENT, "width of the widest element"),
-            "leaves": Parameter(32, 32, 128, "values of a sum", (32, 64, 128)),
+            "leaves": Parameter(32, 32, 128, "values of a sum, a power of two"),
             "sum_bits": Parameter(16, 8, 32, "width of each of them, signed"),
         },
         HybridDecoder,

@@ -59,6 +59,8 @@ UNITS = [
     ("ray-generator", {"position_bits": 18, "direction_bits": 18, "inverse_address_bits": 9}, 4),
     ("search-tree", {"leaves": 4, "chunk": 16}, 4),
     ("search-tree", {"leaves": 16, "chunk": 64}, 4),
+    ("hybrid-decoder", {"words": 1 << 14, "element_bits": 112}, 5),
+    ("hybrid-decoder", {"words": 8192, "element_bits": 24, "leaves": 64, "sum_bits": 9}, 5),
     ("sample-address", {}, 3),
     ("feature-unit", {}, 4),
     ("feature-unit", {"components": 3, "line_bits": 6, "weight_bits": 3, "guard_bits": 6}, 4),
@@ -122,6 +124,8 @@ BREAKS = [
     ),
     # Values beyond the count are taken for coordinates.
     ("search-tree", {"leaves": 4, "chunk": 16}, "upper_2 = stored_2 &", "upper_2 = state_1[0] &"),
+    # One coordinate more than there is room for is no fault.
+    ("hybrid-decoder", {"words": 1 << 14, "element_bits": 112}, "? 8'h12 :", "? 8'h13 :"),
     # A slice has as many rows as the lattice is wide.
     (
         "cube-streamer",

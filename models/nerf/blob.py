@@ -22,7 +22,14 @@ from oleaster.models.nerf.layout import (
 )
 from oleaster.models.nerf.tensors import TENSORS
 
-__all__ = ["ALIGNMENT", "check_encoded", "read_blob", "write_blob"]
+__all__ = [
+    "ALIGNMENT",
+    "TENSOR_ENTRY",
+    "TENSOR_TABLE_AT",
+    "check_encoded",
+    "read_blob",
+    "write_blob",
+]
 
 ALIGNMENT = 64  # bytes: eight beats of a 64-bit bus, one line of most caches
 
@@ -31,7 +38,7 @@ _VERSION = 1
 _HEADER = np.dtype(
     [("magic", "S4"), ("version", "<u2"), ("tensors", "<u2"), ("size", "<u8"), ("zero", "V48")]
 )
-_ENTRY = np.dtype(
+TENSOR_ENTRY = np.dtype(
     [
         ("rows", "<u4"),
         ("cells", "<u4"),
@@ -48,12 +55,13 @@ _ENTRY = np.dtype(
         ("zero", "V16"),
     ]
 )
+TENSOR_TABLE_AT = _HEADER.itemsize  # of the blob, where its entries begin
 _LARGEST_TENSOR = 1 << 28  # values: 16 times the largest plane of a 300^3 field
 
 
 def write_blob(encoded: Mapping[str, Encoded]) -> bytes:
     """The twelve tensors of `TENSORS` as bytes, a multiple of 64 of them."""
-    header, table = np.zeros((), _HEADER), np.zeros(len(TENSORS), _ENTRY)
+    header, table = np.zeros((), _HEADER), np.zeros(len(TENSORS), TENSOR_ENTRY)
     parts, end = [b""], _HEADER.itemsize + table.nbytes
     for entry, name in zip(table, TENSORS, strict=True):
         each = encoded[name]
@@ -76,7 +84,7 @@ def write_blob(encoded: Mapping[str, Encoded]) -> bytes:
 
 def read_blob(data: bytes) -> dict[str, Encoded]:
     """The tensors of `write_blob`, each one checked; FieldError says what is wrong."""
-    start = _HEADER.itemsize + len(TENSORS) * _ENTRY.itemsize
+    start = _HEADER.itemsize + len(TENSORS) * TENSOR_ENTRY.itemsize
     if len(data) < start:
         raise FieldError(f"an encoding of {len(data)} bytes is truncated: it begins with {start}")
     header = np.frombuffer(data, _HEADER, 1)[0]
@@ -92,7 +100,7 @@ def read_blob(data: bytes) -> dict[str, Encoded]:
             f"an encoding of {len(data)} bytes says that it has {header['size']}: it is truncated"
             " or damaged"
         )
-    table = np.frombuffer(data, _ENTRY, len(TENSORS), _HEADER.itemsize)
+    table = np.frombuffer(data, TENSOR_ENTRY, len(TENSORS), _HEADER.itemsize)
     return {name: _read(data, entry, name) for name, entry in zip(TENSORS, table, strict=True)}
 
 
