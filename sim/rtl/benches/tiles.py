@@ -59,7 +59,7 @@ def shade_tile(
     one = 1 << config.transmittance_bits
     pixel = rng.integers(0, pixels, count)
     for i in np.flatnonzero(rng.random(count) < 0.6).tolist():
-        pixel[i] = pixel[max(0, i - rng.integers(1, 4))]
+        pixel[i] = pixel[max(0, i - int(rng.integers(1, 4)))]
     kind = rng.integers(0, 6, count)
     alpha = rng.integers(0, one + 1, count)
     alpha = np.where(kind == 0, rng.choice([0, 1, one - 1, one], count), alpha)
