@@ -23,7 +23,20 @@ from oleaster.models.nerf.order import outward_ranks
 from oleaster.models.nerf.samples import Ints, Samples, merge_samples
 from oleaster.models.nerf.windows import Windows
 
-__all__ = ["RANGE_BITS", "RANGE_MARGIN", "FixedWalk", "plan_fixed"]
+__all__ = [
+    "DEPTH_BITS",
+    "LARGEST_CORNER",
+    "NEAREST_DEPTH",
+    "PROJECTION_BITS",
+    "RANGE_BITS",
+    "RANGE_MARGIN",
+    "WINDOW_BITS",
+    "WINDOW_MARGIN",
+    "FixedWalk",
+    "Projection",
+    "plan_fixed",
+    "project",
+]
 
 RANGE_BITS = 8
 """Fraction of k, where a ray enters and leaves a cube."""
@@ -31,14 +44,24 @@ RANGE_BITS = 8
 RANGE_MARGIN = 1 << (RANGE_BITS - 3)
 """An eighth of a step: 2^12 samples, 2^-17 off, are 2^-5."""
 
-_PROJECTION_BITS = 28  # fraction of a corner before its division; depths are in cells
-_NEAREST = 1 << (_PROJECTION_BITS - 2)  # depth: a cube with a nearer corner may be everywhere
-_DEPTH_BITS = 23  # of a depth behind its leading one, in the division
-_WINDOW_BITS = 6  # fraction of a pixel coordinate
-_WINDOW_MARGIN = 1 << (
-    _WINDOW_BITS - 4
-)  # 1/16 pixel: 2^13 pixels, 2^-17 off; SLACK is for the rest
-_LARGEST = 1 << 56  # of projected coordinates
+PROJECTION_BITS = 28
+"""Fraction of a corner before its division; depths are in cells."""
+
+LARGEST_CORNER = 1 << 56
+"""Above all of a corner's coordinates, its fraction included."""
+
+NEAREST_DEPTH = 1 << (PROJECTION_BITS - 2)
+"""A cube with a nearer corner may be everywhere."""
+
+DEPTH_BITS = 23
+"""Of a depth behind its leading one, in the division."""
+
+WINDOW_BITS = 6
+"""Fraction of a pixel coordinate."""
+
+WINDOW_MARGIN = 1 << (WINDOW_BITS - 4)
+"""1/16 pixel: 2^13 pixels, 2^-17 off; SLACK is for the rest."""
+
 _EVERY = 1 << 62  # beyond any k
 _TESTS_AT_ONCE = 1 << 12, 1 << 19  # at least, at most
 _FRONTS = 64
@@ -150,18 +173,35 @@ def plan_fixed(frame: Frame, mask: Mask) -> FixedWalk:
     home = (mask.box[0] + cell * edges).astype(np.float32)
     ranks = outward_ranks(cells.astype(np.int32), mask, home, frame.camera.pose[:, 2])
     cells = cells[np.argsort(ranks, kind="stable")]
-    return FixedWalk(frame, cells, _windows(frame, mask, cells))
+    return FixedWalk(frame, cells, _windows(frame, project(frame, mask), cells))
 
 
-def _windows(frame: Frame, mask: Mask, cells: Longs) -> Windows:
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """From a cube's cell to its corners in the camera's coordinates; constants of a frame.
+
+    steps: (3, 3), from cell to cell along each axis (columns); corners: (8, 3), those of cube 0,
+    widened by SLACK. The three coordinates (rows of steps): to the right and downwards, both times
+    the focal length, and depth; in cells, PROJECTION_BITS of fraction.
+    """
+
+    steps: Longs
+    corners: Longs
+
+    def __call__(self, cells: Longs) -> Longs:
+        """(n, 3) cells -> (8, n, 3)."""
+        return cells @ self.steps.T + self.corners[:, None]
+
+
+def _windows(frame: Frame, projection: Projection, cells: Longs) -> Windows:
     """Pixels that may see each cube."""
-    camera, corners = frame.camera, _corners(frame, mask, cells)
+    camera, corners = frame.camera, projection(cells)
     depth = corners[:, :, 2]
-    straddles = (depth < _NEAREST).any(axis=0)
+    straddles = (depth < NEAREST_DEPTH).any(axis=0)
     hidden = (depth <= 0).all(axis=0)
-    safe = np.maximum(depth, _NEAREST)
+    safe = np.maximum(depth, NEAREST_DEPTH)
     top = np.frexp(safe.astype(np.float64))[1].astype(np.int64) - 1
-    shift = top - _DEPTH_BITS
+    shift = top - DEPTH_BITS
     inverse, exponent = reciprocal(safe >> shift, frame.config)
     ends: list[Longs] = []
     for axis, size in ((0, camera.width), (1, camera.height)):
@@ -170,10 +210,10 @@ def _windows(frame: Frame, mask: Mask, cells: Longs) -> Windows:
         hidden |= (at > reach).all(axis=0) | (at < -reach).all(axis=0)
         reach = np.maximum(reach, 0)
         at = np.clip(at, -reach, reach) >> shift
-        pixel = rounded(at * inverse, exponent - _WINDOW_BITS)
-        pixel += (size - 1) << (_WINDOW_BITS - 1)
-        first = (pixel.min(axis=0) - _WINDOW_MARGIN + (1 << _WINDOW_BITS) - 1) >> _WINDOW_BITS
-        last = (pixel.max(axis=0) + _WINDOW_MARGIN) >> _WINDOW_BITS
+        pixel = rounded(at * inverse, exponent - WINDOW_BITS)
+        pixel += (size - 1) << (WINDOW_BITS - 1)
+        first = (pixel.min(axis=0) - WINDOW_MARGIN + (1 << WINDOW_BITS) - 1) >> WINDOW_BITS
+        last = (pixel.max(axis=0) + WINDOW_MARGIN) >> WINDOW_BITS
         first = np.clip(np.where(straddles, 0, first), 0, size)
         last = np.clip(np.where(straddles, size - 1, last), -1, size - 1) + 1
         ends += [first, np.maximum(last, first)]
@@ -181,9 +221,8 @@ def _windows(frame: Frame, mask: Mask, cells: Longs) -> Windows:
     return Windows(left, upper, np.where(hidden, left, right), lower)
 
 
-def _corners(frame: Frame, mask: Mask, cells: Longs) -> Longs:
-    """(8, n, 3): of each cube, widened by SLACK: to the right and downwards, times the focal
-    length, and depth; in units of a cell, _PROJECTION_BITS of fraction."""
+def project(frame: Frame, mask: Mask) -> Projection:
+    """FieldError if the mask's corners may lie beyond LARGEST_CORNER."""
     camera = frame.camera
     turn = np.linalg.inv(camera.pose[:, :3].astype(np.float64))
     turn *= np.array([[camera.focal], [-camera.focal], [-1.0]])
@@ -193,18 +232,15 @@ def _corners(frame: Frame, mask: Mask, cells: Longs) -> Longs:
     along = turn * edges  # a step of one cell along each axis
     origin = turn @ (low - camera.origin)
     most = np.abs(origin).max() + 2 * (np.abs(along) * mask.size).sum(axis=1).max()
-    if most >= _LARGEST / 2**_PROJECTION_BITS:
+    if most >= LARGEST_CORNER / 2**PROJECTION_BITS:
         raise FieldError(
             f"a focal length of {camera.focal} pixels is too long for a camera so far away:"
             f" a corner's distance times it is {most:.0f} cells"
         )
-    steps = to_fixed(along, _PROJECTION_BITS)
-    base = cells @ steps.T
-    found = [
-        base + to_fixed(origin + along @ np.where(corner, 1 + SLACK, -SLACK), _PROJECTION_BITS)
-        for corner in product((0, 1), repeat=3)
+    corners = [
+        origin + along @ np.where(corner, 1 + SLACK, -SLACK) for corner in product((0, 1), repeat=3)
     ]
-    return np.stack(found)
+    return Projection(to_fixed(along, PROJECTION_BITS), to_fixed(corners, PROJECTION_BITS))
 
 
 def _steps(lengths: NDArray[np.integer]) -> Longs:
