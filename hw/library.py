@@ -264,7 +264,7 @@ UNITS: dict[str, UnitSpec] = {
             "input_bits": Parameter(27, 8, 40, "bits of an input, signed"),
             "value_bits": Parameter(17, 2, 24, "bits of a value, unsigned"),
             "address_bits": Parameter(9, 2, 12, "the table has 2**address_bits intervals"),
-            "largest_shift": Parameter(5, 0, 16, "an interval is 2**largest_shift inputs at most"),
+            "largest_shift": Parameter(5, 1, 16, "an interval is 2**largest_shift inputs at most"),
         },
         CurveTable,
     ),

@@ -51,6 +51,9 @@ LINTED = [
     ("accelerator", {"rows": 6, "cols": 32, "data_bits": 512, **OLIVE4}),
     ("ovp-encoder4", {"value_bits": 4}),
     ("ovp-encoder8", {"value_bits": 8}),
+    ("reciprocal", {"width": 14, "inverse_bits": 20, "inverse_address_bits": 9}),
+    ("inverse-root", {"width": 12, "fraction": 7}),
+    ("curve-table", {"address_bits": 6, "largest_shift": 1}),
 ]
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from oleaster.models.nerf.field import FieldError
 from oleaster.models.nerf.fixed.tables import (
+    Curve,
     alpha_curve,
     inverse_root,
     reciprocal,
@@ -16,6 +17,7 @@ from oleaster.models.nerf.fixed.tables import (
     wave,
 )
 from oleaster.models.nerf.fixed.widths import FixedConfig
+from oleaster.sim.nerf.curve import curve_words
 
 # Every octave of small numbers, every mantissa of 21 bits once, and large numbers.
 NUMBERS = np.concatenate(
@@ -91,6 +93,15 @@ def test_sigmoids_are_within_five_quarters_of_a_unit():
     assert error.max() < 1.25
     assert found.min() == 0
     assert found.max() == 1 << config.color_bits
+
+
+def test_a_curve_fills_its_table_with_intervals_that_do_not_rise():
+    curve = Curve(0, 3, np.array([5, 9, 2]))
+    assert curve_words(curve, 4, 2) == [5 | 4 << 4, 9 | (32 - 7) << 4, 2, 2]
+    with pytest.raises(ValueError, match="the curve has 2 intervals; 1 fit"):
+        curve_words(curve, 4, 0)
+    with pytest.raises(ValueError, match=r"the curve's values must be 0 \.\. 7"):
+        curve_words(curve, 3, 2)
 
 
 @pytest.mark.parametrize("fraction", [10, 20])
