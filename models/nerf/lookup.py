@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import IntFlag
 from itertools import pairwise
 from typing import NamedTuple
@@ -157,7 +158,8 @@ def fault_of(encoded: Encoded, v: int, u: int, group: int) -> Fault:
     return found
 
 
-class _Chunk(NamedTuple):
+@dataclass(frozen=True)
+class _Chunk:
     """base: of the chunk in the payload; head: what is in front of its values; both in bytes."""
 
     mode: int

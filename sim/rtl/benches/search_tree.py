@@ -1,7 +1,8 @@
 """Adder and search tree: every sorted subset of a small chunk; random words; modes in any mix."""
 
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any
 
 import cocotb
 import numpy as np
@@ -20,7 +21,8 @@ COUNT_BITS = LEAVES.bit_length()
 SMALL = 16  # elements of a chunk that is searched for everything
 
 
-class Word(NamedTuple):
+@dataclass(frozen=True)
+class Word:
     """search: 1 or 0. values: LEAVES of them, of which `count` are coordinates in a search."""
 
     search: int
