@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth import Module, Mux, Signal, unsigned
+from amaranth import Module, Mux, Signal
 from amaranth.lib.wiring import In
 
 from oleaster.hw.emit import place
-from oleaster.hw.nerf.inverse import InverseRootStages, ReciprocalStages, registered
+from oleaster.hw.nerf.flow import Flow
+from oleaster.hw.nerf.inverse import InverseRootStages, ReciprocalStages
 from oleaster.hw.nerf.layouts import FrameLayout, PixelLayout, RayLayout
 from oleaster.hw.nerf.pipe import Pipe
 from oleaster.hw.nerf.rounding import rounded
@@ -35,23 +36,6 @@ _AXIS_ENTRY = _INVERSE + 3
 _ENTRY = _AXIS_ENTRY + 2
 _USE_ENTRY = _ENTRY + _AXES
 _BASE = _USE_ENTRY + 2
-
-
-class _Part:
-    """A value of one axis, stage by stage; the axis behind it is a stage behind.
-
-    stage: in which `value` is there; the registers after it are made when `at` asks for them.
-    """
-
-    def __init__(self, m: Module, name: str, value: Any, stage: int) -> None:
-        self._m, self._name, self._first = m, name, stage
-        self._values = [value]
-
-    def at(self, stage: int) -> Any:
-        while len(self._values) <= stage - self._first:
-            name = f"{self._name}_{self._first + len(self._values)}"
-            self._values.append(registered(self._m, name, self._values[-1]))
-        return self._values[stage - self._first]
 
 
 class RayGenerator(Pipe):
@@ -106,144 +90,137 @@ class RayGenerator(Pipe):
         }
 
     def compute(self, m: Module, platform: object, word: Any) -> Any:
+        frame, flow = self.frame, Flow(m)
         pixel = Signal(PixelLayout(), reset_less=True)
-        number = Signal(range(_AXES + 1), name="axis", reset_less=True)
+        axis = Signal(range(_AXES + 1), reset_less=True)
         with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [pixel.eq(word), number.eq(0)]
-        with m.Elif(number != _AXES):
-            m.d.sync += number.eq(number + 1)
-        axis = _Part(m, "axis", number, 1)
+            m.d.sync += [pixel.eq(word), axis.eq(0)]
+        with m.Elif(axis != _AXES):
+            m.d.sync += axis.eq(axis + 1)
+        flow.add("axis", axis, 1)
 
-        vector = self._vector(m, pixel, axis)
-        root, exponent = self._root(m, platform, vector, axis)
-        direction = self._direction(m, vector, root, exponent)
-        frame = self.frame
-        found = {"direction": direction}
-        for name, step in (("field", frame.field_step), ("mask", frame.mask_step)):
-            found[f"{name}_delta"] = self._delta(m, name, direction, axis, step)
-        delta = found["mask_delta"]
-        found["inverse"], found["exponent"] = self._inverse(m, platform, delta)
-        along = self._axis_entry(m, delta, found["inverse"], found["exponent"], axis)
-        entry = self._entry(m, along, axis)
-        for name, origin in (("field", frame.field_origin), ("mask", frame.mask_origin)):
-            found[f"{name}_base"] = self._base(m, name, entry, found[f"{name}_delta"], axis, origin)
+        self._vector(flow, pixel)
+        self._direction(flow, *self._root(m, flow, platform))
+        for lattice, step in (("field", frame.field_step), ("mask", frame.mask_step)):
+            self._delta(flow, lattice, step)
+        self._inverse(m, flow, platform)
+        self._axis_entry(flow)
+        entry = self._entry(m, flow)
+        for lattice, origin in (("field", frame.field_origin), ("mask", frame.mask_origin)):
+            self._base(flow, lattice, entry, origin)
 
         answer = Signal(self.o.payload.shape())
-        for name, part in found.items():
+        for name in ray_fields(self.config):
             for i in range(_AXES):
-                m.d.comb += answer[name][i].eq(part.at(_BASE + _AXES - 1 - i))
+                m.d.comb += answer[name][i].eq(flow.at(name, _BASE + _AXES - 1 - i))
         return answer
 
-    def _vector(self, m: Module, pixel: Any, axis: _Part) -> _Part:
+    def _vector(self, flow: Flow, pixel: Any) -> None:
         """Through the pixel, before it has unit length; ray_bits of fraction."""
         frame = self.frame
         kept = direction_fields(self.config)[0].bits
         bits = kept + PIXEL_BITS
-        across = pixel.column * _of(axis.at(1), frame.across)
-        down = pixel.row * _of(axis.at(1), frame.down)
-        away = registered(m, "across", across[:bits]) + registered(m, "down", down[:bits])
-        away = registered(m, "away", away[:bits])
-        total = rounded(_of(axis.at(3), frame.first) + away, PIXEL_BITS)[:kept].as_signed()
-        return _Part(m, "vector", registered(m, "vector", total), _VECTOR)
+        across = pixel.column * _of(flow.at("axis", 1), frame.across)
+        down = pixel.row * _of(flow.at("axis", 1), frame.down)
+        across, down = flow.step("across", across[:bits], 2), flow.step("down", down[:bits], 2)
+        away = flow.step("away", (across + down)[:bits], 3)
+        total = rounded(_of(flow.at("axis", 3), frame.first) + away, PIXEL_BITS)
+        flow.step("vector", total[:kept].as_signed(), _VECTOR)
 
-    def _root(self, m: Module, platform: object, vector: _Part, axis: _Part) -> tuple[Any, Any]:
-        """The vector's inverse length; kept for all three axes."""
+    def _root(self, m: Module, flow: Flow, platform: object) -> tuple[Any, Any]:
+        """The vector's inverse length, y / 2^e; kept for all three axes."""
         config = self.config
         bits = direction_fields(config)[1].bits
-        v = vector.at(_VECTOR)
-        square = _Part(m, "square", registered(m, "square", (v * v).as_unsigned()), _VECTOR + 1)
+        v = flow.at("vector", _VECTOR)
+        at = _VECTOR + 1
+        flow.step("square", (v * v).as_unsigned(), at)
         # An addition each; x is a stage further when y and z have been added.
-        first = registered(m, "square_y_z", square.at(_VECTOR + 1) + square.at(_VECTOR + 2))
-        total = registered(m, "square_sum", first + square.at(_VECTOR + 4))
+        y_z = flow.at("square", at) + flow.at("square", at + 1)
+        y_z = flow.step("square_y_z", y_z, at + 1)
+        total = flow.step("square_sum", y_z + flow.at("square", at + 3), _SQUARE_SUM)
         stages = InverseRootStages(
             bits, config.ray_bits, config.inverse_bits, config.inverse_address_bits
         )
-        x = rounded(total, config.ray_bits)[:bits]
-        place(m, "root", stages, platform, x=x)
+        place(m, "inverse_root", stages, platform, x=rounded(total, config.ray_bits)[:bits])
         root = Signal(stages.y.shape(), reset_less=True)
         exponent = Signal(stages.e.shape(), name="root_exponent", reset_less=True)
-        with m.If(axis.at(_ROOT) == _AXES - 1):
+        with m.If(flow.at("axis", _ROOT) == _AXES - 1):
             m.d.sync += [root.eq(stages.y), exponent.eq(stages.e)]
         return root, exponent
 
-    def _direction(self, m: Module, vector: _Part, root: Any, exponent: Any) -> _Part:
+    def _direction(self, flow: Flow, root: Any, exponent: Any) -> None:
         """Of unit length."""
-        config = self.config
-        product = registered(m, "scaled", vector.at(_USE_ROOT) * root)
+        config, at = self.config, _USE_ROOT + 1
+        product = flow.step("scaled", flow.at("vector", _USE_ROOT) * root, at)
         # A square is 1 to WIDEST^2, give or take a pose's own error: its root's exponent is one of
         # four.
         least = config.inverse_bits - 1
-        extra = registered(m, "scaled_exponent", (exponent - least)[:2])
+        extra = flow.step("scaled_exponent", (exponent - least)[:2], at)
         right = least + config.ray_bits - config.direction_bits
-        halves = product.shift_right(right - 1) >> extra
-        unit = rounded(halves, 1)[: self._direction_bits].as_signed()
-        return _Part(m, "direction", registered(m, "direction", unit), _DIRECTION)
+        unit = rounded(product.shift_right(right - 1) >> extra, 1)
+        flow.step("direction", unit[: self._direction_bits].as_signed(), _DIRECTION)
 
-    def _delta(self, m: Module, name: str, direction: _Part, axis: _Part, step: Any) -> _Part:
+    def _delta(self, flow: Flow, lattice: str, step: Any) -> None:
         """From a sample to the next."""
-        product = direction.at(_DIRECTION) * _of(axis.at(_DIRECTION), step)
-        product = registered(m, f"{name}_product", product)
-        shift = self.config.direction_bits + STEP_GUARD
-        delta = rounded(product, shift)[: self._delta_bits].as_signed()
-        return _Part(m, f"{name}_delta", registered(m, f"{name}_delta", delta), _DELTA)
+        product = flow.at("direction", _DIRECTION) * _of(flow.at("axis", _DIRECTION), step)
+        product = flow.step(f"{lattice}_product", product, _DELTA - 1)
+        delta = rounded(product, self.config.direction_bits + STEP_GUARD)
+        flow.step(f"{lattice}_delta", delta[: self._delta_bits].as_signed(), _DELTA)
 
-    def _inverse(self, m: Module, platform: object, part: _Part) -> tuple[_Part, _Part]:
-        """1 / |delta|, of 1 where it is 0."""
-        config, delta = self.config, part.at(_DELTA)
-        size = Signal(unsigned(self._delta_bits - 1), reset_less=True)
-        m.d.sync += size.eq(Mux(delta == 0, 1, Mux(delta < 0, -delta, delta)))
+    def _inverse(self, m: Module, flow: Flow, platform: object) -> None:
+        """1 / |mask_delta|, of 1 where it is 0."""
+        config, delta = self.config, flow.at("mask_delta", _DELTA)
+        size = Mux(delta == 0, 1, Mux(delta < 0, -delta, delta))[: self._delta_bits - 1]
+        size = flow.step("size", size, _SIZE)
         stages = ReciprocalStages(len(size), config.inverse_bits, config.inverse_address_bits)
         place(m, "reciprocal", stages, platform, x=size)
-        inverse = _Part(m, "inverse", stages.y, _INVERSE)
-        return inverse, _Part(m, "exponent", stages.e, _INVERSE)
+        flow.add("inverse", stages.y, _INVERSE)
+        flow.add("exponent", stages.e, _INVERSE)
 
-    def _axis_entry(
-        self, m: Module, delta: _Part, inverse: _Part, exponent: _Part, axis: _Part
-    ) -> _Part:
+    def _axis_entry(self, flow: Flow) -> None:
         """Steps to the box's lower face along an axis, lower in the sense of the ray; 0 if it is
         behind, since near is not below 0."""
         config, frame = self.config, self.frame
         # The inverse is positive and rounding keeps order: the model's lesser one of two products
         # is that of the lesser face.
-        turned = _Part(m, "turned", delta.at(_DELTA) < 0, _DELTA).at(_INVERSE - 1)
-        at = axis.at(_INVERSE - 1)
-        origin = _of(at, frame.mask_origin)
-        ahead = _of(at, frame.face[0]) - origin
-        behind = origin - _of(at, frame.face[1])
-        face = registered(m, "face", Mux(turned, behind, ahead))
-        product = registered(m, "face_product", face * inverse.at(_INVERSE))
+        flow.add("turned", flow.at("mask_delta", _DELTA) < 0, _DELTA)
+        axis = flow.at("axis", _INVERSE - 1)
+        origin = _of(axis, frame.mask_origin)
+        ahead = _of(axis, frame.face[0]) - origin
+        behind = origin - _of(axis, frame.face[1])
+        face = flow.step("face", Mux(flow.at("turned", _INVERSE - 1), behind, ahead), _INVERSE)
+        product = face * flow.at("inverse", _INVERSE)
+        product = flow.step("face_product", product, _INVERSE + 1)
         # An exponent is inverse_bits at least.
-        extra = (exponent.at(_INVERSE + 1) - config.inverse_bits)[: len(exponent.at(_INVERSE))]
+        exponent = flow.at("exponent", _INVERSE + 1)
+        extra = (exponent - config.inverse_bits)[: len(exponent)]
         halves = product.shift_right(config.inverse_bits - ENTRY_BITS - 1)[:-1] >> extra
-        halves = registered(m, "face_halves", Mux(product < 0, 0, halves))
-        steps = rounded(halves, 1)
-        bits = len(frame.near)
+        halves = flow.step("face_halves", Mux(product < 0, 0, halves), _INVERSE + 2)
+        steps, bits = rounded(halves, 1), len(frame.near)
         entry = Mux(steps[bits:].any(), (1 << bits) - 1, steps[:bits])
-        return _Part(m, "axis_entry", registered(m, "axis_entry", entry), _AXIS_ENTRY)
+        flow.step("axis_entry", entry, _AXIS_ENTRY)
 
-    def _entry(self, m: Module, along: _Part, axis: _Part) -> Any:
+    def _entry(self, m: Module, flow: Flow) -> Any:
         """Into the box: the last of three faces, not before near and not beyond far; kept."""
-        near, far = self.frame.near, self.frame.far
+        near, far, at = self.frame.near, self.frame.far, _AXIS_ENTRY
         # When z is there, y is a stage further and x another.
-        y_z = _larger(along.at(_AXIS_ENTRY), along.at(_AXIS_ENTRY + 1))
-        y_z = registered(m, "entry_y_z", y_z)
-        x = registered(m, "entry_x", _larger(along.at(_AXIS_ENTRY + 2), near))
-        last = registered(m, "entry_last", _larger(y_z, x))
+        y_z = _larger(flow.at("axis_entry", at), flow.at("axis_entry", at + 1))
+        x = _larger(flow.at("axis_entry", at + 2), near)
+        y_z, x = flow.step("entry_y_z", y_z, at + 1), flow.step("entry_x", x, at + 1)
+        last = flow.step("entry_last", _larger(y_z, x), _ENTRY)
         entry = Signal(len(near), reset_less=True)
-        with m.If(axis.at(_ENTRY) == _AXES - 1):
+        with m.If(flow.at("axis", _ENTRY) == _AXES - 1):
             m.d.sync += entry.eq(Mux(last > far, far, last))
         return entry
 
-    def _base(
-        self, m: Module, name: str, entry: Any, delta: _Part, axis: _Part, origin: Any
-    ) -> _Part:
+    def _base(self, flow: Flow, lattice: str, entry: Any, origin: Any) -> None:
         """origin + entry * delta."""
         bits = self._base_bits
-        way = (entry * delta.at(_USE_ENTRY))[: bits + ENTRY_BITS]
-        way = registered(m, f"{name}_way", way)
-        total = way + (_of(axis.at(_USE_ENTRY + 1), origin) << ENTRY_BITS)
-        base = rounded(total, ENTRY_BITS)[:bits].as_signed()
-        return _Part(m, f"{name}_base", registered(m, f"{name}_base", base), _BASE)
+        way = (entry * flow.at(f"{lattice}_delta", _USE_ENTRY))[: bits + ENTRY_BITS]
+        way = flow.step(f"{lattice}_way", way, _BASE - 1)
+        start = _of(flow.at("axis", _BASE - 1), origin)
+        base = rounded(way + (start << ENTRY_BITS), ENTRY_BITS)
+        flow.step(f"{lattice}_base", base[:bits].as_signed(), _BASE)
 
 
 def _of(axis: Any, values: Any) -> Any:
