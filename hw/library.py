@@ -17,14 +17,13 @@ from oleaster.hw.encoder import OVPEncoder
 from oleaster.hw.nerf.bitmap_search import BitmapSearch
 from oleaster.hw.nerf.compositor import Compositor
 from oleaster.hw.nerf.cubes import CubeStreamer
-from oleaster.hw.nerf.samples import SampleGenerator
-from oleaster.hw.nerf.slabs import SlabUnit
 from oleaster.hw.nerf.curve import CurveTable
 from oleaster.hw.nerf.density import DensityUnit
 from oleaster.hw.nerf.features import FeatureUnit, SampleAddress
 from oleaster.hw.nerf.element_reader import LARGEST_ELEMENT
 from oleaster.hw.nerf.hybrid_decoder import HybridDecoder
 from oleaster.hw.nerf.inverse import InverseRoot, Reciprocal
+from oleaster.hw.nerf.projector import Projector
 from oleaster.hw.nerf.rays import RayGenerator
 from oleaster.hw.nerf.samples import SampleGenerator
 from oleaster.hw.nerf.search_tree import SearchTree
@@ -230,6 +229,19 @@ UNITS: dict[str, UnitSpec] = {
         },
         lambda position_bits, **parameters: SampleGenerator(
             FixedConfig(position_bits=position_bits), **parameters
+        ),
+    ),
+    "projector": UnitSpec(
+        "a cube to the window of a tile's pixels that may see it, one every 8 cycles",
+        {
+            "inverse_bits": _fixed("inverse_bits", "fraction of a reciprocal"),
+            "inverse_address_bits": _fixed("inverse_address_bits", "of the reciprocals' table"),
+            "axis_bits": _AXIS_BITS,
+            "tile_bits": _TILE_BITS,
+        },
+        lambda inverse_bits, inverse_address_bits, **parameters: Projector(
+            FixedConfig(inverse_bits=inverse_bits, inverse_address_bits=inverse_address_bits),
+            **parameters,
         ),
     ),
     "slab-unit": UnitSpec(

@@ -47,6 +47,7 @@ UNITS = [
     *(("bitmap-search", {"chunk": chunk}, 3) for chunk in (16, 64)),
     ("cube-streamer", {"axis_bits": 4, "word": 4, "depth": 1024}, 3),
     ("cube-streamer", {"axis_bits": 8, "word": 64, "depth": 4096}, 3),
+    ("projector", {"axis_bits": 4, "tile_bits": 2}, 3),
     ("slab-unit", {"axis_bits": 4, "tile_bits": 3}, 3),
     ("sample-generator", {"axis_bits": 4, "cell_bits": 5, "tile_bits": 3}, 3),
     ("reciprocal", {}, 3),
@@ -106,6 +107,8 @@ BREAKS = [
     ("curve-table", {}, "above ? size", "above ? 6'h0"),
     # A ray that runs back along an axis is cut with the wrong face.
     ("ray-generator", {}, "turned_29 ? ", "1'h0 ? "),
+    # Corners beyond the left edge are not seen to be.
+    ("projector", {"axis_bits": 4, "tile_bits": 2}, "right_below <= ", "right_below <= 1'h0 & "),
     # A ray along a face leaves the cube at its first sample.
     ("slab-unit", {"axis_bits": 4, "tile_bits": 3}, "x_far <= 23'h1fffff", "x_far <= 23'h0"),
     # A range goes on where the one before ended.

@@ -10,6 +10,7 @@ LATENCY: dict[str, int] = {
     "feature-unit": 8,
     "density-unit": 7,
     "pixel-finisher": 2,
+    "projector": 16,
     "slab-unit": 9,
     "sample-generator": 4,
 }

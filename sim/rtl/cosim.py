@@ -53,6 +53,7 @@ BENCHES = {
     "cube-streamer": "cubes",
     "sample-generator": "samples",
     "slab-unit": "slabs",
+    "projector": "projector",
     "reciprocal": "inverse",
     "inverse-root": "inverse",
     "curve-table": "curve",

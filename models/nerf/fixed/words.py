@@ -15,9 +15,10 @@ from oleaster.models.nerf.fixed.rays import (
     STEP_GUARD,
     WIDEST,
 )
+from oleaster.models.nerf.fixed.walk import LARGEST_CORNER, PROJECTION_BITS
 from oleaster.models.nerf.fixed.widths import LARGEST_CAMERA_CELLS, PIXEL_BITS, FixedConfig
 
-__all__ = ["Number", "direction_fields", "frame_fields", "ray_fields"]
+__all__ = ["Number", "corner_fields", "direction_fields", "frame_fields", "ray_fields"]
 
 
 class Number(NamedTuple):
@@ -89,3 +90,14 @@ def direction_fields(config: FixedConfig) -> tuple[Number, Number]:
     """Of a pixel's direction before it has unit length, and of its square; ray_bits of fraction."""
     direction = Number(_signed(WIDEST, config.ray_bits), True)
     return direction, Number((WIDEST**2 - 1).bit_length() + config.ray_bits, False, ())
+
+
+def corner_fields() -> dict[str, Number]:
+    """Of a cube's corner, and of a step from cube to cube, as `Projection` has them.
+
+    depth: a frame allows no corner further from the camera than LARGEST_CAMERA_CELLS, and a cube is
+    widened by less than that; what wraps in a step or on the way to the sum does not count.
+    """
+    screen = Number(LARGEST_CORNER.bit_length(), True, ())
+    depth = Number(_signed(2 * LARGEST_CAMERA_CELLS, PROJECTION_BITS), True, ())
+    return {"right": screen, "down": screen, "depth": depth}
