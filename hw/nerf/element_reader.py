@@ -187,7 +187,9 @@ class ElementReader(Unit):
         """Stages 1 to 5: of the directory entry, or the position of a plain tensor's element."""
         position = len(memory.address_0) + _POSITION
         flow.add("plain", flow.at("chunk_log", 1) == 0, 1)
-        chunk, index, cell = Signal(CELL_BITS), Signal(_INDEX_BITS), flow.at("cell", 1)
+        cell = flow.at("cell", 1)
+        chunk = Signal(CELL_BITS)
+        index = Signal(_INDEX_BITS)
         with m.Switch(flow.at("chunk_log", 1)):
             for n in CHUNKS:
                 with m.Case(index_bits(n)):
@@ -306,7 +308,9 @@ class ElementReader(Unit):
         m.d.sync += self.faults.eq(Mux(self.clear, 0, self.faults | Mux(valid, faults, 0)))
         flow.add("map_answer", in_map.o, _SEARCH + self._map.pipe.latency)
         from_map = flow.at("map_answer", at)
-        hit, next_hit, rank = Signal(), Signal(), Signal(_INDEX_BITS)
+        hit = Signal()
+        next_hit = Signal()
+        rank = Signal(_INDEX_BITS)
         m.d.comb += [hit.eq(1), next_hit.eq(1), rank.eq(flow.at("index", at))]
         with m.Switch(flow.at("mode", at)):
             with m.Case(BITMAP):

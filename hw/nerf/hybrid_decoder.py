@@ -132,8 +132,11 @@ class HybridDecoder(Unit):
             write.data.eq(self.table_row),
         ]
         requests = [self.request_0, self.request_1]
-        turn, lane = Signal(), Signal()
-        wants, splits, second = Signal(LANES), Signal(LANES), Signal(LANES)
+        turn = Signal()
+        lane = Signal()
+        wants = Signal(LANES)
+        splits = Signal(LANES)
+        second = Signal(LANES)
         rows = []
         for i, request in enumerate(requests):
             read = named(table.read_port(domain="comb"), f"tensor_{i}")
