@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """What inverses cannot be made of, in one sentence each."""
 
 import pytest

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth import Module, Signal, signed, unsigned
+from amaranth import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In
 
 from oleaster.hw.emit import named
-from oleaster.hw.nerf.inverse import registered
-from oleaster.hw.nerf.pipe import Pipe, delayed
+from oleaster.hw.nerf.flow import Flow
+from oleaster.hw.nerf.pipe import Pipe
 
 __all__ = ["CurveTable"]
 
@@ -94,30 +94,23 @@ class CurveTable(Pipe):
             write.data.eq(self.write_data),
             write.en.eq(self.write_enable),
         ]
-        distance = registered(m, "distance", word - self.lowest)
+        flow = Flow(m)
+        distance = flow.step("distance", word - self.lowest, 1)
 
-        interval = (distance >> self.shift)[:-1]
+        interval = Signal(self.input_bits)
+        m.d.comb += interval.eq(distance >> self.shift)
         # Its width, which an input beyond the last interval is away from that one's start.
         size = Signal(self.largest_shift + 1)
         m.d.comb += size.eq(1 << self.shift)
-        below, above = Signal(name="below"), Signal(name="above")
-        address = Signal(self.address_bits, reset_less=True)
-        away = Signal(self.largest_shift + 1, reset_less=True)
-        m.d.comb += [
-            below.eq(distance[-1]),
-            above.eq(interval[self.address_bits :].any()),
-        ]
-        with m.If(below):
-            m.d.sync += [address.eq(0), away.eq(0)]
-        with m.Elif(above):
-            m.d.sync += [address.eq((1 << self.address_bits) - 1), away.eq(size)]
-        with m.Else():
-            m.d.sync += [address.eq(interval), away.eq(distance & (size - 1))]
-
-        m.d.comb += read.addr.eq(address)
+        beyond = Signal()
+        m.d.comb += beyond.eq(interval[self.address_bits :].any())
+        address = Mux(beyond, (1 << self.address_bits) - 1, interval[: self.address_bits])
+        away = Mux(beyond, size, distance & (size - 1))[: len(size)]
+        before = distance[-1]
+        m.d.comb += read.addr.eq(flow.step("address", Mux(before, 0, address), 2))
+        flow.step("away", Mux(before, 0, away), 2)
         entry = data.View(self.entry, read.data)
-        rise = registered(m, "rise", entry.rise * delayed(m, away, 1, "away"))
-        risen = (rise + (size >> 1)) >> self.shift
-        value = Signal(self.value_bits, reset_less=True)
-        m.d.sync += value.eq(delayed(m, entry.value, 1, "value") + risen)
-        return value
+        rise = flow.step("rise", entry.rise * flow.at("away", 3), 4)
+        flow.add("value", entry.value, 3)
+        value = flow.at("value", 4) + ((rise + (size >> 1)) >> self.shift)
+        return flow.step("sum", value[: self.value_bits], self.latency)

@@ -12,20 +12,14 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from oleaster.hw.emit import Unit, named, place
-from oleaster.hw.nerf.pipe import Pipe, delayed
+from oleaster.hw.nerf.flow import Flow
+from oleaster.hw.nerf.pipe import Pipe
 from oleaster.hw.nerf.rounding import rounded
 from oleaster.models.nerf.fixed.tables import INVERSE_GUARD, inverse_root_table, reciprocal_table
 
-__all__ = ["InverseRoot", "InverseRootStages", "Reciprocal", "ReciprocalStages", "registered"]
+__all__ = ["InverseRoot", "InverseRootStages", "Reciprocal", "ReciprocalStages"]
 
 _LARGEST_WIDTH = 52  # of the models' inputs
-
-
-def registered(m: Module, name: str, value: Any) -> Any:
-    """`value`, a cycle later, in a register without reset."""
-    register = Signal(value.shape(), name=name, reset_less=True)
-    m.d.sync += register.eq(value)
-    return register
 
 
 class _Stages(Unit):
@@ -67,8 +61,8 @@ class _Stages(Unit):
             "inverse_address_bits": self.inverse_address_bits,
         }
 
-    def _leading_one(self, m: Module) -> tuple[Any, Any]:
-        """x and the place of its leading one, a cycle later."""
+    def _normalise(self, m: Module, flow: Flow, bits: int) -> None:
+        """In stage 1 `top`, the place of x's leading one, and `normal`, `bits` bits from it on."""
         top = Signal(range(self.width))
         rest = self.x
         for i in reversed(range(len(top))):
@@ -76,22 +70,20 @@ class _Stages(Unit):
             half = Signal(1 << i, name=f"half_of_{1 << i}")
             m.d.comb += [top[i].eq(high.any()), half.eq(Mux(top[i], high, rest[: 1 << i]))]
             rest = half
-        return registered(m, "number", self.x), registered(m, "number_top", top)
-
-    def _normal(self, m: Module, number: Any, top: Any, bits: int) -> Any:
-        """The first `bits` bits of a number from its leading one on."""
+        number, top = flow.step("number", self.x, 1), flow.step("top", top, 1)
         normal = Signal(self.width)
         m.d.comb += normal.eq(number << (self.width - 1 - top)[: len(top)])
-        return normal[max(self.width - bits, 0) :].shift_left(max(bits - self.width, 0))
+        cut = normal[max(self.width - bits, 0) :].shift_left(max(bits - self.width, 0))
+        flow.add("normal", cut, 1)
 
-    def _entry(self, m: Module, mantissa: Any, table: Sequence[int]) -> Any:
-        """The table's entry for a mantissa of inverse_bits of fraction, a cycle later."""
+    def _look_up(self, m: Module, flow: Flow, table: Sequence[int]) -> None:
+        """In stage 3 the table's `entry` for the mantissa, inverse_bits of fraction, of stage 2."""
         m.submodules.entries = memory = Memory(shape=self.entry_bits, depth=len(table), init=table)
         read = named(memory.read_port(domain="sync"), "entry")
         # The table begins with the mantissa 1.
-        address = mantissa >> (self.inverse_bits - self.inverse_address_bits)
+        address = flow.at("mantissa", 2) >> (self.inverse_bits - self.inverse_address_bits)
         m.d.comb += read.addr.eq(address - (1 << self.inverse_address_bits))
-        return read.data
+        flow.add("entry", read.data, 3)
 
 
 class ReciprocalStages(_Stages):
@@ -111,21 +103,17 @@ class ReciprocalStages(_Stages):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        bits = self.inverse_bits
-        number, top = self._leading_one(m)
-        mantissa = registered(m, "mantissa", self._normal(m, number, top, bits + 1))
-        entry = self._entry(m, mantissa, reciprocal_table(self.inverse_address_bits).tolist())
-        product = registered(m, "product", delayed(m, mantissa, 1, "mantissa") * entry)
+        flow, bits = Flow(m), self.inverse_bits
+        self._normalise(m, flow, bits + 1)
+        flow.step("mantissa", flow.at("normal", 1), 2)
+        self._look_up(m, flow, reciprocal_table(self.inverse_address_bits).tolist())
+        near_one = flow.step("near_one", flow.at("mantissa", 3) * flow.at("entry", 3), 4)
         # One step of Newton's method: y = entry * (2 - mantissa * entry), about entry.
-        near_one = rounded(product, self.entry_bits)
-        error = registered(m, "error", ((2 << bits) - near_one)[: bits + 1])
-        inverse = registered(m, "inverse", delayed(m, entry, 2, "entry") * error)
-        m.d.comb += [
-            self.y.eq(
-                registered(m, "inverse_rounded", rounded(inverse, self.entry_bits)[: bits + 1])
-            ),
-            self.e.eq(delayed(m, top, self.latency - 1, "top") + bits),
-        ]
+        error = (2 << bits) - rounded(near_one, self.entry_bits)
+        error = flow.step("error", error[: bits + 1], 5)
+        inverse = flow.step("inverse", flow.at("entry", 5) * error, 6)
+        y = flow.step("y", rounded(inverse, self.entry_bits)[: bits + 1], self.latency)
+        m.d.comb += [self.y.eq(y), self.e.eq(flow.at("top", self.latency) + bits)]
         return m
 
 
@@ -158,26 +146,21 @@ class InverseRootStages(_Stages):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        bits, entry_bits = self.inverse_bits, self.entry_bits
-        number, top = self._leading_one(m)
+        flow, bits, entry_bits = Flow(m), self.inverse_bits, self.entry_bits
+        self._normalise(m, flow, bits + 2)
         # Over two octaves, so that what remains of the exponent is even.
-        octave = top - self.fraction
-        normal = self._normal(m, number, top, bits + 2)
-        mantissa = registered(m, "mantissa", Mux(octave[0], normal, normal >> 1))
-        half = registered(m, "half", octave >> 1)
-        entry = self._entry(m, mantissa, inverse_root_table(self.inverse_address_bits).tolist())
-        square = registered(m, "square", entry * entry)
-        product = registered(m, "product", delayed(m, mantissa, 2, "mantissa") * square)
+        normal, octave = flow.at("normal", 1), flow.at("top", 1) - self.fraction
+        flow.step("mantissa", Mux(octave[0], normal, normal >> 1), 2)
+        flow.step("half", octave >> 1, 2)
+        self._look_up(m, flow, inverse_root_table(self.inverse_address_bits).tolist())
+        square = flow.step("square", flow.at("entry", 3) * flow.at("entry", 3), 4)
+        near_one = flow.step("near_one", flow.at("mantissa", 4) * square, 5)
         # One step of Newton's method: y = entry * (3 - mantissa * entry^2) / 2, about entry.
-        near_one = rounded(product, 2 * entry_bits)
-        error = registered(m, "error", ((3 << bits) - near_one)[: bits + 2])
-        inverse = registered(m, "inverse", delayed(m, entry, 3, "entry") * error)
-        m.d.comb += [
-            self.y.eq(
-                registered(m, "inverse_rounded", rounded(inverse, entry_bits + 1)[: bits + 1])
-            ),
-            self.e.eq(delayed(m, half, self.latency - 2, "half") + bits),
-        ]
+        error = (3 << bits) - rounded(near_one, 2 * entry_bits)
+        error = flow.step("error", error[: bits + 2], 6)
+        inverse = flow.step("inverse", flow.at("entry", 6) * error, 7)
+        y = flow.step("y", rounded(inverse, entry_bits + 1)[: bits + 1], self.latency)
+        m.d.comb += [self.y.eq(y), self.e.eq(flow.at("half", self.latency) + bits)]
         return m
 
 

@@ -25,8 +25,8 @@ _AXES = 3
 _VECTOR = 4
 _SQUARE_SUM = _VECTOR + 3
 _ROOT = _SQUARE_SUM + InverseRootStages.latency
-# What all three axes share is known when z is there, and kept until the next ray's is: x is by then
-# two stages further, and is so again when it gets to use the register behind it.
+# What all three axes share is there with z, and kept from the next stage on. By then x is two
+# stages ahead, and the first to use it.
 _USE_ROOT = _ROOT + _AXES
 _DIRECTION = _USE_ROOT + 2
 _DELTA = _DIRECTION + 2
@@ -42,7 +42,7 @@ class RayGenerator(Pipe):
     """`cast_fixed` of `models/nerf/fixed/rays.py`, a pixel every three cycles (ours).
 
     The axes x, y and z follow each other through one circuit: rays are needed once for each tile,
-    and have forty products each. Widths follow from what `make_frame` guarantees
+    and have 39 products each. Widths follow from what `make_frame` guarantees
     (`models/nerf/fixed/words.py`); sums of numbers whose result has a known range are taken modulo
     that range.
 
