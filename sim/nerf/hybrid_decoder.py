@@ -64,7 +64,7 @@ def passage(
     sums_ready: NDArray[np.bool_],
     leaves: int,
 ) -> Passage:
-    """Cycles of all handshakes.
+    """Cycles of all handshakes, the first of them after a reset.
 
     offered: for each lane, cycles from which the sender has its requests, once those before are
     accepted. modes: for each lane and request those of the chunks that it reads (`modes_read`).
