@@ -42,7 +42,7 @@ class RayGenerator(Pipe):
     """`cast_fixed` of `models/nerf/fixed/rays.py`, a pixel every three cycles (ours).
 
     The axes x, y and z follow each other through one circuit: rays are needed once for each tile,
-    and have 39 products each. Widths follow from what `make_frame` guarantees
+    and have 36 products each. Widths follow from what `make_frame` guarantees
     (`models/nerf/fixed/words.py`); sums of numbers whose result has a known range are taken modulo
     that range.
 
