@@ -29,6 +29,7 @@ from oleaster.hw.nerf.samples import SampleGenerator
 from oleaster.hw.nerf.search_tree import SearchTree
 from oleaster.hw.nerf.shader import Shader
 from oleaster.hw.nerf.slabs import SlabUnit
+from oleaster.hw.nerf.waves import WaveTable
 from oleaster.hw.pe import PE
 from oleaster.hw.tensor_core import TensorCore
 from oleaster.hw.weight_stationary import WeightStationaryArray
@@ -279,6 +280,17 @@ UNITS: dict[str, UnitSpec] = {
             "largest_shift": Parameter(5, 1, 16, "an interval is 2**largest_shift inputs at most"),
         },
         CurveTable,
+    ),
+    "wave-table": UnitSpec(
+        "sine or cosine of a colour feature or a direction's component, times a power of two",
+        {
+            "feature_bits": _fixed("feature_bits", "fraction of a colour feature"),
+            "direction_bits": _fixed("direction_bits", "fraction of a unit direction"),
+            "wave_address_bits": _fixed("wave_address_bits", "of the table, over the circle"),
+            "wave_bits": _fixed("wave_bits", "fraction of sine and cosine"),
+            "octaves": Parameter(2, 1, 16, "powers of two that an angle may be multiplied by"),
+        },
+        lambda octaves, **widths: WaveTable(FixedConfig(**widths), octaves),
     ),
     "ray-generator": UnitSpec(
         "from a pixel to its ray on the lattices of field and mask, one every three cycles",

@@ -56,6 +56,8 @@ UNITS = [
     ("inverse-root", {"width": 12, "fraction": 7}, 3),
     ("curve-table", {}, 3),
     ("curve-table", {"input_bits": 16, "value_bits": 10, "address_bits": 6}, 3),
+    ("wave-table", {}, 3),
+    ("wave-table", {"wave_address_bits": 11, "wave_bits": 13, "octaves": 5}, 3),
     ("ray-generator", {}, 4),
     ("ray-generator", {"position_bits": 18, "direction_bits": 18, "inverse_address_bits": 9}, 4),
     ("search-tree", {"leaves": 4, "chunk": 16}, 4),
@@ -105,6 +107,8 @@ BREAKS = [
     ("inverse-root", {}, "entry_6 * error", "entry_5 * error"),
     # An input right behind the table is taken for one at its beginning.
     ("curve-table", {}, "| interval[26:9]", "| interval[26:10]"),
+    # A cosine is asked for by the next word.
+    ("wave-table", {}, "{ 1'h0, cosine_2,", "{ 1'h0, cosine_1,"),
     # A ray that runs back along an axis is cut with the wrong face.
     ("ray-generator", {}, "turned_29 ? ", "1'h0 ? "),
     # Corners beyond the left edge are not seen to be.

@@ -5,6 +5,7 @@ LATENCY: dict[str, int] = {
     "reciprocal": 7,
     "inverse-root": 8,
     "curve-table": 5,
+    "wave-table": 4,
     "ray-generator": 42,
     "sample-address": 1,
     "feature-unit": 8,

@@ -57,6 +57,7 @@ BENCHES = {
     "reciprocal": "inverse",
     "inverse-root": "inverse",
     "curve-table": "curve",
+    "wave-table": "waves",
     "ray-generator": "rays",
     "search-tree": "search_tree",
     "hybrid-decoder": "hybrid_decoder",

@@ -24,7 +24,18 @@ from oleaster.models.nerf.fixed.widths import FixedConfig
 from oleaster.models.quantize import quantize
 from oleaster.models.scale_search import search_scale
 
-__all__ = ["FixedNetwork", "Rounding", "Stage", "Words", "fix_network", "float_network"]
+__all__ = [
+    "FEATURE_WIDTH",
+    "FixedNetwork",
+    "Rounding",
+    "Stage",
+    "Words",
+    "fix_network",
+    "float_network",
+]
+
+FEATURE_WIDTH = SATURATION.bit_length() + 1
+"""Bits of a colour feature, sign included."""
 
 _EVENING = 2 / 3
 """How far columns are brought to one size: 0 not at all, 1 wholly. Of lego's colours ovp8 loses

@@ -6,6 +6,7 @@ go to the nearest, halves up: one adder and a shift.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +19,8 @@ from oleaster.models.nerf.fixed.widths import FixedConfig
 
 __all__ = [
     "INVERSE_GUARD",
+    "TURN",
+    "TURN_BITS",
     "Curve",
     "Longs",
     "alpha_curve",
@@ -27,6 +30,7 @@ __all__ = [
     "reciprocal_table",
     "rounded",
     "sigmoid_curve",
+    "sines",
     "to_fixed",
     "wave",
 ]
@@ -38,7 +42,11 @@ INVERSE_GUARD = 4
 
 _ALPHA_SPANS = 1, 128  # least and greatest width of the alpha table's domain, powers of two
 _FURTHEST = float(1 << 20)  # no sum is beyond
-_TURN_BITS = 20  # fraction of 1 / (2 pi)
+TURN_BITS = 20
+"""Fraction of `TURN`."""
+
+TURN = round((1 << TURN_BITS) / (2 * math.pi))
+"""1 / (2 pi)."""
 
 
 def rounded(values: Any, shift: Any) -> Any:
@@ -182,14 +190,15 @@ def wave(x: Longs, fraction: int, octave: int, cosine: bool, config: FixedConfig
     The result has wave_bits of fraction. A quarter of the table would do, by symmetry.
     """
     bits = config.wave_address_bits
-    turns = x * int(to_fixed(1 / (2 * np.pi), _TURN_BITS))
-    right = fraction + _TURN_BITS - bits - octave
+    turns = x * TURN
+    right = fraction + TURN_BITS - bits - octave
     phase = rounded(turns, right) if right >= 0 else turns << -right
     if cosine:
         phase = phase + (1 << bits >> 2)
-    return _sines(bits, config.wave_bits)[phase & ((1 << bits) - 1)]
+    return sines(bits, config.wave_bits)[phase & ((1 << bits) - 1)]
 
 
 @cache
-def _sines(address: int, bits: int) -> Longs:
+def sines(address: int, bits: int) -> Longs:
+    """Of 2^address places around the circle, `bits` of fraction."""
     return to_fixed(np.sin(2 * np.pi * np.arange(1 << address) / (1 << address)), bits)
