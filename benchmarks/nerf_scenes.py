@@ -76,8 +76,11 @@ def measure(scene: Scene, formats: list[str]) -> tuple[dict, tuple[str, list[Arr
         drawn = [fixed.render(view.camera).image for view in scene.views]
         pictures.append(drawn[0])
         pairs = zip(drawn, scene.views, strict=True)
-        chain_db = float(np.mean([psnr(image, view.image()) for image, view in pairs]))
-        chains.append({"mlp": fmt, "psnr_db": chain_db, "loss_db": float_db - chain_db})
+        each = [psnr(image, view.image()) for image, view in pairs]
+        chain_db = float(np.mean(each))
+        chains.append(
+            {"mlp": fmt, "psnr_db": chain_db, "loss_db": float_db - chain_db, "view_psnr_db": each}
+        )
     camera = scene.views[0].camera.scaled(SYNTHETIC, SYNTHETIC)
     cubes = len(plan_walk(scene.field, camera))
     candidates = count_candidates(scene.field, cast_rays(scene.field, camera))

@@ -201,11 +201,16 @@ def test_film(capsys):
         (["blobs.npz", "--view", "2"], "are 0 .. 1"),
         (["blobs.npz", "--view", "-1"], "are 0 .. 1"),
         (["blobs.npz", "--pose", "none.json"], "No such file"),
-        (["blobs.npz", "--pose", "blobs.npz"], "expected JSON"),
-        (["blobs.npz", "--pose", "list.json"], "expected JSON"),
-        (["blobs.npz", "--pose", "short.json"], "4 rows"),
-        (["blobs.npz", "--pose", "wide.json"], "within 0 .. pi"),
+        (["blobs.npz", "--pose", "blobs.npz"], "is not JSON"),
+        (["blobs.npz", "--pose", "list.json"], "is not a JSON object"),
+        (["blobs.npz", "--pose", "short.json"], "4 x 4 finite"),
+        (["blobs.npz", "--pose", "wide.json"], "between 0 and pi"),
         (["blobs.npz", "--pose", "flat.json"], "perpendicular"),
+        (["blobs.npz", "--pose", "last.json"], "last row"),
+        (["blobs.npz", "--pose", "huge.json"], "4 x 4 finite"),
+        (["blobs.npz", "--pose", "deep.json"], "is not JSON"),
+        (["blobs.npz", "--size", "9" * 5000 + "x8"], "WIDTHxHEIGHT"),
+        (["blobs.npz", "--size", "16384x16384"], "16,777,216 at most"),
         (["blobs.npz", "--pose", "short.json", "--view", "0"], "give one of them"),
         (["blobs.npz", "-o", "out.jpg"], "ends in .png"),
         (["blobs.npz", "-o", "nowhere/out.png"], "does not exist"),
@@ -226,5 +231,11 @@ def test_refused(capsys, arguments, sentence):
     Path("short.json").write_text(json.dumps({"transform_matrix": eye[:2].tolist()}))
     wide = {"transform_matrix": eye.tolist(), "camera_angle_x": 4}
     Path("wide.json").write_text(json.dumps(wide))
-    Path("flat.json").write_text(json.dumps({"transform_matrix": np.zeros((4, 4)).tolist()}))
+    flat = np.zeros((4, 4))
+    flat[3, 3] = 1
+    Path("flat.json").write_text(json.dumps({"transform_matrix": flat.tolist()}))
+    Path("last.json").write_text(json.dumps({"transform_matrix": np.ones((4, 4)).tolist()}))
+    huge = json.dumps({"transform_matrix": eye.tolist()}).replace("1.0", "9" * 400, 1)
+    Path("huge.json").write_text(huge)
+    Path("deep.json").write_text("[" * 200_000)
     assert sentence in refused(capsys, *arguments)

@@ -82,6 +82,7 @@ def test_a_smaller_budget_gives_a_larger_scene(capsys):
         (["--views", "views", "--budget", "0"], "--budget 0.0: expected dB above 0"),
         (["--views", "nowhere"], "nowhere: has no transforms_test.json; a scene needs views"),
         (["--teacher", "none.npz"], "none.npz: no such file"),
+        (["--teacher", "none.npz", "--device", "cuda:99"], "PyTorch cannot use it here"),
         (["--mesh", "cow"], "no mesh 'cow'"),
     ],
 )

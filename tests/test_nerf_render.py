@@ -18,6 +18,7 @@ from oleaster.models.nerf.image import decode_image, encode_film, encode_png
 from oleaster.models.nerf.render import psnr, render
 from oleaster.models.nerf.samples import Samples, cast_rays
 from oleaster.models.nerf.scene import load_scene, scene_names
+from oleaster.models.nerf.uniform import count_candidates
 from oleaster.models.nerf.uniform import uniform_samples
 
 
@@ -146,9 +147,11 @@ def test_shipped_scene(name):
         assert np.array_equal(cubes.image, uniform.image)
         stopped = render(scene.field, camera, order=order)
         assert np.abs(stopped.image - uniform.image).max() <= 1e-4
-    # The benchmark's own size; cubes are walked once whatever the size.
-    rays = 800 * 800 / (64 * 64)
-    assert uniform.counters.candidates * rays >= 50 * cubes.counters.candidates
+    # The size of the synthetic scenes; cubes are walked once whatever the size. Samples in the box
+    # are as many on each ray, so those of every eighth in both directions are 1/64 of all.
+    some = scene.views[0].camera.scaled(100, 100)
+    candidates = 64 * count_candidates(scene.field, cast_rays(scene.field, some))
+    assert candidates >= 50 * cubes.counters.candidates
 
 
 def test_empty_mask_is_background():

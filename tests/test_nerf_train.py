@@ -131,6 +131,15 @@ def test_resumed_run_is_the_same(balls, trained, tmp_path):
     assert same(field, trained[0])
     with pytest.raises(FieldError, match="another run"):
         fit(balls[0], replace(TINY, seed=1), checkpoint=checkpoint, resume=True)
+    whole = torch.load(checkpoint, weights_only=True)
+    for change, message in (
+        ({"device": "cuda"}, "of a run on cuda, not cpu"),
+        ({"adam": {}}, "not a whole checkpoint"),
+        ({"generator": torch.zeros(16, dtype=torch.uint8)}, "not a whole checkpoint"),
+    ):
+        torch.save(whole | change, checkpoint)
+        with pytest.raises(FieldError, match=message):
+            fit(balls[0], TINY, checkpoint=checkpoint, resume=True)
 
 
 def test_checkpoints_that_are_not_ours(tmp_path):
@@ -363,7 +372,10 @@ def test_train_verb(tmp_path, capsys):
         (["--teacher", "none.npz"], "none.npz: no such file"),
         (["--views", "."], "transforms_train.json"),
         (["--teacher", "none.npz", "--components", "4"], "expected two numbers"),
-        (["--teacher", "none.npz", "--device", "moon"], "--device moon"),
+        (["--teacher", "none.npz", "--device", "moon"], "--device moon: expected cpu, cuda, mps"),
+        (["--teacher", "none.npz", "--device", "meta"], "--device meta: expected cpu"),
+        (["--teacher", "none.npz", "--device", "cuda:99"], "PyTorch cannot use it here"),
+        (["--teacher", "none.npz", "--seed", "-1"], "seed is -1; it must be 0 .. "),
         (["--teacher", "none.npz", "--iterations", "0"], "iterations is 0"),
     ],
 )

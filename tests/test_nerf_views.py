@@ -104,7 +104,7 @@ def test_bad_files(tmp_path: Path) -> None:
         load_views(tmp_path, "test")
     whole = (tmp_path / "r_1.png").read_bytes()
     (tmp_path / "r_1.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(FieldError, match=r"r_1\.png: is not an image, or a damaged one"):
+    with pytest.raises(FieldError, match=r"r_1\.png: an image cannot be read"):
         load_views(tmp_path, "train")
     Image.new("RGB", (4, 4)).save(tmp_path / "r_1.png")
     with pytest.raises(FieldError, match="its image is 4 x 4, the first one 6 x 4"):
@@ -115,8 +115,16 @@ def test_bad_files(tmp_path: Path) -> None:
             load_views(tmp_path, "train")
 
 
+def test_a_frame_that_names_a_folder(tmp_path: Path) -> None:
+    data = _scene(tmp_path)
+    data["frames"][1]["file_path"] = "/"
+    (tmp_path / "transforms_train.json").write_text(json.dumps(data))
+    with pytest.raises(FieldError, match="/: is a folder, not an image"):
+        load_views(tmp_path, "train")
+
+
 def test_without_pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _scene(tmp_path)
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(FieldError, match=r"pip install 'oleaster\[nerf\]'"):
+    with pytest.raises(FieldError, match=r"images need pillow: install oleaster\[nerf\]"):
         load_views(tmp_path, "train")

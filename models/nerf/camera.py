@@ -11,6 +11,8 @@ from oleaster.models.nerf.field import Array, FieldError
 
 __all__ = ["Camera", "look_at"]
 
+_MOST_PIXELS = 1 << 24  # whose rays fit a gigabyte
+
 
 @dataclass(frozen=True, eq=False)
 class Camera:
@@ -25,6 +27,10 @@ class Camera:
         if not (1 <= self.width <= 1 << 14 and 1 <= self.height <= 1 << 14):
             raise FieldError(
                 f"an image of {self.width} x {self.height} pixels; each side must be 1 .. 16384"
+            )
+        if self.width * self.height > _MOST_PIXELS:
+            raise FieldError(
+                f"an image of {self.width} x {self.height} pixels; {_MOST_PIXELS:,} at most"
             )
         if self.pose.shape != (3, 4) or not np.isfinite(self.pose).all():
             raise FieldError(f"a pose is (3, 4) finite numbers, not {self.pose.shape}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from oleaster.models.nerf.field import Array, FieldError
 __all__ = ["FILM_KINDS", "decode_image", "encode_film", "encode_png", "shrink"]
 
 FILM_KINDS = (".png", ".apng", ".gif")
+
+_PALETTE_FRAMES = 16
 
 
 def encode_png(image: NDArray[np.floating[Any]]) -> bytes:
@@ -46,7 +48,7 @@ def shrink(image: NDArray[np.floating[Any]], width: int, height: int) -> Array:
     return found
 
 
-def encode_film(frames: Sequence[Array], kind: str, *, frame_ms: int) -> bytes:
+def encode_film(frames: Iterable[Array], kind: str, *, frame_ms: int) -> bytes:
     """Images of one size, played for ever: an animated PNG, or a GIF of 256 colours.
 
     kind: one of FILM_KINDS, the end of a file's name. frame_ms: milliseconds for each.
@@ -55,8 +57,10 @@ def encode_film(frames: Sequence[Array], kind: str, *, frame_ms: int) -> bytes:
         raise FieldError(f"a film is one of {', '.join(FILM_KINDS)}, not {kind}")
     pictures = [_picture(frame) for frame in frames]
     if kind == ".gif":
-        # One palette for all frames, or colours would flicker.
-        palette = _picture(np.concatenate(frames)).quantize(256)
+        # One palette for all frames, or colours would flicker; a few frames are enough for it.
+        some = pictures[:: -(-len(pictures) // _PALETTE_FRAMES)]
+        palette = _pillow().fromarray(np.concatenate([np.asarray(each) for each in some]))
+        palette = palette.quantize(256)
         pictures = [picture.quantize(palette=palette) for picture in pictures]
     out = io.BytesIO()
     pictures[0].save(

@@ -17,8 +17,9 @@ import numpy as np
 
 from oleaster.models.nerf.camera import Camera
 from oleaster.models.nerf.field import Array, FieldError
+from oleaster.models.nerf.image import decode_image
 
-__all__ = ["View", "load_views"]
+__all__ = ["View", "load_pose", "load_views"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,23 +59,43 @@ def load_views(folder: Path, split: str) -> list[View]:
     return views
 
 
+def load_pose(path: Path) -> tuple[Array, float | None]:
+    """(3, 4) camera to world, and camera_angle_x in radians if it is there, of one frame's JSON.
+
+    Raises FieldError for a file that is not such a frame.
+    """
+    frame = _load(path)
+    angle = frame.get("camera_angle_x")
+    pose = _pose(str(path), frame.get("transform_matrix"))
+    return pose, None if angle is None else _angle(path, angle)
+
+
 def _read(path: Path) -> tuple[float, list[Any]]:
+    if not path.is_file():
+        raise FieldError(f"{path}: no such file; a scene's folder has one for each split")
+    data = _load(path)
+    frames = data.get("frames")
+    if not isinstance(frames, list) or not frames:
+        raise FieldError(f"{path}: frames must be a list of at least one view")
+    return _angle(path, data.get("camera_angle_x")), frames
+
+
+def _load(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise FieldError(f"{path}: no such file; a scene's folder has one for each split") from None
+        data = json.loads(path.read_bytes())
     except OSError as error:
         raise FieldError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise FieldError(f"{path}: is not JSON ({error})") from error
     if not isinstance(data, dict):
-        raise FieldError(f"{path}: is not an object with camera_angle_x and frames")
-    angle, frames = data.get("camera_angle_x"), data.get("frames")
+        raise FieldError(f"{path}: is not a JSON object, as transforms.json and its frames are")
+    return data
+
+
+def _angle(path: Path, angle: Any) -> float:
     if not isinstance(angle, float | int) or angle is True or not 0 < angle < math.pi:
         raise FieldError(f"{path}: camera_angle_x must be an angle between 0 and pi, not {angle!r}")
-    if not isinstance(frames, list) or not frames:
-        raise FieldError(f"{path}: frames must be a list of at least one view")
-    return angle, frames
+    return angle
 
 
 def _pose(where: str, matrix: Any) -> Array:
@@ -92,20 +113,14 @@ def _pose(where: str, matrix: Any) -> Array:
 
 def _image(folder: Path, name: str) -> Array:
     """(height, width, 3) float32, 0 .. 1, on white."""
-    try:
-        from PIL import Image  # only those who read images need it
-    except ImportError as error:
-        raise FieldError("reading images needs Pillow: pip install 'oleaster[nerf]'") from error
     path = folder / name
+    if not path.name:
+        raise FieldError(f"{path}: is a folder, not an image")
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         path = path.with_name(path.name + ".png")
     try:
-        with Image.open(path) as opened:
-            pixels = np.asarray(opened.convert("RGBA"), np.float32)
+        return decode_image(path.read_bytes())
     except FileNotFoundError:
         raise FieldError(f"{path}: no such image") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise FieldError(f"{path}: is not an image, or a damaged one ({error})") from error
-    pixels /= np.float32(255)
-    opacity = pixels[..., 3:]
-    return pixels[..., :3] * opacity + (1 - opacity)
+    except (OSError, FieldError) as error:
+        raise FieldError(f"{path}: {error}") from error

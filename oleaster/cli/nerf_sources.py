@@ -15,7 +15,9 @@ from oleaster.models.nerf.field import Array
 from oleaster.models.nerf.train.mesh import MESHES, load_mesh
 from oleaster.models.nerf.views import View, load_views
 
-__all__ = ["Device", "Folder", "MeshName", "Source", "TeacherFile"]
+__all__ = ["Device", "Folder", "MeshName", "Source", "TeacherFile", "check_torch"]
+
+_DEVICES = ("cpu", "cuda", "mps")
 
 Folder = Annotated[
     Path | None,
@@ -65,6 +67,7 @@ class Source(NamedTuple):
 
     def _renderer(self, device: str) -> Callable[[Camera], Array]:
         if self.teacher is not None:
+            check_torch("a teacher network", device)
             from oleaster.models.nerf.train.teacher import Teacher
 
             return Teacher.load(self.teacher, device).image
@@ -72,3 +75,18 @@ class Source(NamedTuple):
         shape, texture = MESHES[self.mesh]
         box = locate("meshes")
         return load_mesh(box / shape, box / texture).image
+
+
+def check_torch(what: str, device: str) -> None:
+    """Refuse what PyTorch, or this computer's, cannot do."""
+    try:
+        import torch
+    except ImportError as error:
+        raise CommandError(f"{what} needs PyTorch: install oleaster[train]") from error
+    if device.partition(":")[0] not in _DEVICES:
+        raise CommandError(f"--device {device}: expected {', '.join(_DEVICES)}, or cuda:1")
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise CommandError(f"--device {device}: PyTorch cannot use it here ({reason})") from error

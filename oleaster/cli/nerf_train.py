@@ -10,7 +10,7 @@ import numpy as np
 import typer
 
 from oleaster import io
-from oleaster.cli.nerf_sources import Device, Folder, MeshName, Source, TeacherFile
+from oleaster.cli.nerf_sources import Device, Folder, MeshName, Source, TeacherFile, check_torch
 from oleaster.cli.output import CommandError, Json, print_facts, print_json, progress_bar
 from oleaster.models.nerf.files import save_field
 from oleaster.models.nerf.train.viewpoints import HELD_OUT, held_out_cameras, training_cameras
@@ -54,10 +54,9 @@ def train(
     source = Source(views, teacher, mesh)
     source.check()
     io.check_output_file(output)
-    try:
-        import torch
-    except ImportError as error:
-        raise CommandError("training needs PyTorch: install oleaster[train]") from error
+    check_torch("training", device)
+    import torch
+
     from oleaster.models.nerf.train.schedule import Config
     from oleaster.models.nerf.train.trainer import fit, held_out_psnr
 
@@ -70,7 +69,6 @@ def train(
         pruned=pruned,
         seed=seed,
     )
-    check_device(device)
     torch.set_float32_matmul_precision("high")
     if views is not None:
         seen, held_out = source.load("train"), source.load("test")
@@ -124,13 +122,3 @@ def _components(text: str) -> tuple[int, int]:
     except ValueError as error:
         raise CommandError(f"--components {text}: expected two numbers, such as 4,12") from error
     return density, color
-
-
-def check_device(name: str) -> None:
-    import torch
-
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise CommandError(f"--device {name}: PyTorch cannot use it here ({reason})") from error

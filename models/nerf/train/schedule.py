@@ -4,7 +4,8 @@ TensoRF's published schedule is for runs of 15,000 or 30,000 iterations. A short
 same events at the same fractions of 15,000. Ours, too: two more masks after the last refinement,
 which also leave out what no training ray sees, such as the inside of things; a share of the planes
 set to 0 and kept there while the rest goes on learning; an L1 term on colour, so that fields
-compress better; and no mask before iteration 100, when nothing has taken shape yet.
+compress better; and no mask before iteration 100, when nothing has taken shape yet. (In runs of
+less than 750 iterations the box therefore shrinks after refinements, which were for all of it.)
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ class Config:
             "density_components": (1, 64),
             "color_components": (1, 64),
             "batch": (1, 1 << 20),
+            "seed": (0, (1 << 63) - 1),
         }
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:

@@ -191,14 +191,24 @@ class _Run:
     @classmethod
     def load(cls, path: Path, config: Config, device: str) -> _Run:
         field, state = load_state(path)
-        if state["config"] != _plain(config):
-            raise FieldError(f"{path}: the checkpoint of another run, with {state['config']}")
+        if state.get("config") != _plain(config):
+            raise FieldError(f"{path}: the checkpoint of another run, with {state.get('config')}")
+        kind = torch.device(device).type
+        if state.get("device") != kind:
+            raise FieldError(
+                f"{path}: the checkpoint of a run on {state.get('device')}, not {kind}"
+            )
         model = Model(field).to(device)
         adam = _adam(model, config)
-        adam.load_state_dict(state["adam"])
         generator = torch.Generator(device)
-        generator.set_state(state["generator"])
-        run = cls(config, model, adam, generator, state["iteration"], state["refined"])
+        try:
+            adam.load_state_dict(state["adam"])
+            generator.set_state(state["generator"])
+            run = cls(config, model, adam, generator, state["iteration"], state["refined"])
+        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+            raise FieldError(
+                f"{path}: is not a whole checkpoint ({error}); start without resuming"
+            ) from error
         if run.iteration >= config.prunes_at:
             run._keep_zeros()
         return run
@@ -208,6 +218,7 @@ class _Run:
             path,
             self.model.to_field(),
             config=_plain(self.config),
+            device=self.generator.device.type,
             adam=self.adam.state_dict(),
             generator=self.generator.get_state(),
             iteration=self.iteration,

@@ -8,13 +8,15 @@ import numpy as np
 
 from oleaster.models.nerf.camera import Camera, look_at
 
-__all__ = ["HELD_OUT", "held_out_cameras", "training_cameras"]
+__all__ = ["ANGLE_OF_VIEW", "HELD_OUT", "held_out_cameras", "training_cameras"]
+
+ANGLE_OF_VIEW = 0.6911112
+"""Horizontal, radians: that of the Synthetic-NeRF scenes."""
 
 HELD_OUT = 3
 """Views that training never sees, of a teacher or a mesh."""
 
 _DISTANCE = 4.0
-_ANGLE_OF_VIEW = 0.6911112  # horizontal, radians; of the Synthetic-NeRF scenes
 _GOLDEN = math.pi * (3 - math.sqrt(5))
 
 
@@ -36,5 +38,5 @@ def _camera(around: float, up: float, size: int) -> Camera:
     origin = _DISTANCE * np.array(
         [math.cos(around) * math.cos(up), math.sin(around) * math.cos(up), math.sin(up)]
     )
-    focal = 0.5 * size / math.tan(0.5 * _ANGLE_OF_VIEW)
+    focal = 0.5 * size / math.tan(0.5 * ANGLE_OF_VIEW)
     return look_at(origin, np.zeros(3), width=size, height=size, focal=focal)
