@@ -18,8 +18,7 @@ from oleaster.models.nerf.image import decode_image, encode_film, encode_png
 from oleaster.models.nerf.render import psnr, render
 from oleaster.models.nerf.samples import Samples, cast_rays
 from oleaster.models.nerf.scene import load_scene, scene_names
-from oleaster.models.nerf.uniform import count_candidates
-from oleaster.models.nerf.uniform import uniform_samples
+from oleaster.models.nerf.uniform import count_candidates, uniform_samples
 
 
 def slow_image(field, camera):
