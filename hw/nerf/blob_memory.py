@@ -10,12 +10,13 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from oleaster.hw.emit import Unit, named, place
+from oleaster.hw.nerf.pipe import delayed
 
 __all__ = ["BANKS", "READ_CYCLES", "WORD_BITS", "BlobMemory"]
 
 WORD_BITS = 32  # of a directory entry
 BANKS = 8  # words of a row
-READ_CYCLES = 2
+READ_CYCLES = 3
 
 
 class _Bank(Unit):
@@ -131,9 +132,14 @@ class BlobMemory(Unit):
                 inputs[f"address_{i}"] = row
             banks.append(place(m, f"bank_{b}", bank, platform, **inputs))
         for i, size in enumerate(self.windows):
-            first = Signal(in_row, name=f"first_{i}", reset_less=True)
-            m.d.sync += first.eq(getattr(self, f"address_{i}")[:in_row])
-            words = [getattr(bank, f"data_{i}") for bank in banks]
+            first = delayed(
+                m, getattr(self, f"address_{i}")[:in_row], READ_CYCLES - 1, f"first_{i}"
+            )
+            # Block memories are slow: a cycle for them alone, and one to turn their words.
+            words = [
+                delayed(m, getattr(bank, f"data_{i}"), 1, f"word_{i}_{b}")
+                for b, bank in enumerate(banks)
+            ]
             for level in range(in_row):
                 step = 1 << level
                 words = [

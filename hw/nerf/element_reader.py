@@ -46,8 +46,8 @@ LARGEST_ELEMENT = (BANKS * WORD_BITS - WORD_BITS + 1) // 2
 """Bits: two elements from any bit of a word on are in the eight words that are read."""
 
 _ENTRY_ASKED = 5  # stages; the first holds the look-up
-_HEAD_ASKED = 8
-_SEARCH = 11
+_HEAD_ASKED = _ENTRY_ASKED + READ_CYCLES + 1
+_SEARCH = _HEAD_ASKED + READ_CYCLES + 1
 _TURN = 3  # from a found rank to its values' address
 
 
@@ -81,13 +81,13 @@ class ElementReader(Unit):
 
     Registers never wait. With a tree of 32 leaves:
 
-    1     the look-up                             11      map, coordinates
-    2..5  (v * stride + chunk) * groups + group   12..17  search tree; search in the map; or dense
-    6, 7  directory entry read                    18..20  head's end + rank * element
-    8     mode, count, head's position            21, 22  values read
-    9, 10 head read                               23..25  shifted, parted, masked
+    1       the look-up                            13      map, coordinates
+    2..5    (v * stride + chunk) * groups + group  14..19  search tree; search in map; or dense
+    6..8    directory entry read                   20..22  head's end + rank * element
+    9       mode, count, head's position           23..25  values read
+    10..12  head read                              26..28  shifted, parted, masked
 
-    A plain tensor's position comes out of 2..5 and passes 6..20 as element 0 of a dense chunk.
+    A plain tensor's position comes out of 2..5 and passes 6..22 as element 0 of a dense chunk.
     Faults are found beside, and make all that is found in a chunk 0. Where a look-up does not need
     the search tree, it adds up a word of `sums_i`.
 
@@ -217,7 +217,7 @@ class ElementReader(Unit):
         m.d.comb += memory.address_0.eq(asked)
 
     def _chunk(self, m: Module, flow: Flow, memory: Any) -> None:
-        """Stages 7 to 12: the entry's fields, where head and values begin, and what is wrong."""
+        """Stages 8 to 12: the entry's fields, where head and values begin, and what is wrong."""
         at = _HEAD_ASKED - 1
         entry = memory.window_0
         plain = flow.at("plain", at)
@@ -257,7 +257,7 @@ class ElementReader(Unit):
         flow.step("outside", outside, at + 3)
 
     def _search(self, m: Module, flow: Flow, memory: Any, platform: object) -> None:
-        """Stages 10 to 18: the chunk's head to both units, and what was found."""
+        """Stages 12 to 20: the chunk's head to both units, and what was found."""
         at = _SEARCH - 1
         head = Signal(HEAD_BITS)
         first_byte = flow.at("head", at)[3:_POSITION]

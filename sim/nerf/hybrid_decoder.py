@@ -37,7 +37,7 @@ __all__ = [
     "row_word",
 ]
 
-_HEAD_THERE = 10  # cycles after a look-up entered, in which its chunk's head goes to the tree
+_HEAD_THERE = 12  # cycles after a look-up entered, in which its chunk's head goes to the tree
 
 
 @dataclass

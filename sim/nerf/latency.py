@@ -18,8 +18,8 @@ LATENCY: dict[str, int] = {
 
 
 def hybrid_decoder_latency(leaves: int) -> int:
-    """Of a look-up: eleven stages before the tree, and eight behind it."""
-    return search_tree_latency(leaves) + 19
+    """Of a look-up: thirteen stages before the tree, and nine behind it."""
+    return search_tree_latency(leaves) + 22
 
 
 def search_tree_latency(leaves: int) -> int:
