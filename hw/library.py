@@ -29,6 +29,7 @@ from oleaster.hw.nerf.samples import SampleGenerator
 from oleaster.hw.nerf.search_tree import SearchTree
 from oleaster.hw.nerf.shader import Shader
 from oleaster.hw.nerf.slabs import SlabUnit
+from oleaster.hw.nerf.walker import CubeWalker
 from oleaster.hw.nerf.waves import WaveTable
 from oleaster.hw.pe import PE
 from oleaster.hw.tensor_core import TensorCore
@@ -115,6 +116,11 @@ _INVERSE: dict[str, Parameter | Formats] = {
     "inverse_address_bits": _fixed("inverse_address_bits", "of its table, per octave"),
 }
 _AXIS_BITS = Parameter(8, 3, 10, "the mask has up to 2**axis_bits cubes on an axis")
+_CELL_BITS = Parameter(10, 2, 16, "width of a point's number along the field's axes")
+_CUBE_MEMORY: dict[str, Parameter | Formats] = {
+    "word": Parameter(64, 4, 128, "bits read at once from the memory of cubes", (4, 16, 64, 128)),
+    "depth": Parameter(1 << 16, 2, 1 << 20, "words of the memory of cubes"),
+}
 _TILE_BITS = Parameter(5, 1, 8, "a tile has 2**tile_bits pixels on a side")
 _TAG_BITS = Parameter(16, 1, 128, "width of a tag that is handed through")
 _TILE_PIXELS = Parameter(
@@ -225,11 +231,31 @@ UNITS: dict[str, UnitSpec] = {
         {
             "position_bits": _fixed("position_bits", "fraction of a coordinate"),
             "axis_bits": _AXIS_BITS,
-            "cell_bits": Parameter(10, 2, 16, "width of a point's number along the field's axes"),
+            "cell_bits": _CELL_BITS,
             "tile_bits": _TILE_BITS,
         },
         lambda position_bits, **parameters: SampleGenerator(
             FixedConfig(position_bits=position_bits), **parameters
+        ),
+    ),
+    "cube-walker": UnitSpec(
+        "from a mask and a camera to the samples of a tile: streamer, projector, slabs, tests",
+        {
+            "position_bits": _fixed("position_bits", "fraction of a coordinate"),
+            "inverse_bits": _fixed("inverse_bits", "fraction of a reciprocal"),
+            "inverse_address_bits": _fixed("inverse_address_bits", "of the reciprocals' table"),
+            "axis_bits": _AXIS_BITS,
+            **_CUBE_MEMORY,
+            "cell_bits": _CELL_BITS,
+            "tile_bits": _TILE_BITS,
+        },
+        lambda position_bits, inverse_bits, inverse_address_bits, **parameters: CubeWalker(
+            FixedConfig(
+                position_bits=position_bits,
+                inverse_bits=inverse_bits,
+                inverse_address_bits=inverse_address_bits,
+            ),
+            **parameters,
         ),
     ),
     "projector": UnitSpec(

@@ -20,6 +20,8 @@ from oleaster.sim.systolic import gemm_cycles
 
 pytestmark = pytest.mark.rtl
 
+WALKER = {"axis_bits": 4, "word": 4, "depth": 512, "cell_bits": 4, "tile_bits": 3}
+
 UNITS = [
     ("ovp-decoder4", {}, 2),
     ("ovp-decoder8", {}, 1),
@@ -48,6 +50,7 @@ UNITS = [
     ("cube-streamer", {"axis_bits": 4, "word": 4, "depth": 1024}, 3),
     ("cube-streamer", {"axis_bits": 8, "word": 64, "depth": 4096}, 3),
     ("projector", {"axis_bits": 4, "tile_bits": 2}, 3),
+    ("cube-walker", WALKER, 3),
     ("slab-unit", {"axis_bits": 4, "tile_bits": 3}, 3),
     ("sample-generator", {"axis_bits": 4, "cell_bits": 5, "tile_bits": 3}, 3),
     ("reciprocal", {}, 3),
@@ -111,6 +114,8 @@ BREAKS = [
     ("wave-table", {}, "{ 1'h0, cosine_2,", "{ 1'h0, cosine_1,"),
     # A ray that runs back along an axis is cut with the wrong face.
     ("ray-generator", {}, "turned_29 ? ", "1'h0 ? "),
+    # Dark pixels are walked like others.
+    ("cube-walker", WALKER, ".dark(dark)", ".dark(1'h0)"),
     # Corners beyond the left edge are not seen to be.
     ("projector", {"axis_bits": 4, "tile_bits": 2}, "right_below <= ", "right_below <= 1'h0 & "),
     # A ray along a face leaves the cube at its first sample.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oleaster.sim.nerf.latency import LATENCY
-from oleaster.sim.nerf.pipe import PipeClock
+from oleaster.sim.nerf.pipe import PipeClock, receiver
 
 __all__ = ["CompositorCycles", "compositor_cycles"]
 
@@ -37,7 +37,9 @@ def compositor_cycles(
     """
     accepted: list[int] = []
     lights = iter(light_offered)
-    finisher = PipeClock(LATENCY["pixel-finisher"], ready)
+    light: list[int] = []
+    taken: list[int] = []
+    finisher, take = PipeClock(LATENCY["pixel-finisher"]), receiver(ready)
     idle = pixels
     for cycle, end in zip(offered, ends, strict=True):
         accepted.append(max(cycle, idle))
@@ -45,6 +47,8 @@ def compositor_cycles(
         if end:
             idle += 1  # in which the first pixel's sums are read
             for _ in range(pixels):
-                finisher.offer(max(idle, next(lights)))
+                light.append(finisher.accept(max(idle, next(lights))))
+                finisher.answer(take)
+                taken.append(finisher.taken)
             idle = finisher.accepted[-1] + 1
-    return CompositorCycles(accepted, finisher.accepted, finisher.taken)
+    return CompositorCycles(accepted, light, taken)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oleaster.models.nerf.order import OCTANT_VISITS
+from oleaster.sim.nerf.pipe import receiver
+from oleaster.sim.nerf.words import packed
 
-__all__ = ["CubeWalk", "cube_words", "stream_cubes"]
+__all__ = ["Cell", "CubeWalk", "cube_words", "stream_cubes", "walk_cubes", "walk_word"]
 
 _TO_FIRST_WORD = 5  # cycles from a walk's handshake: four stages and the first block's bounds
-_Cell = tuple[int, int, int]
+Cell = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,10 @@ class CubeWalk:
     octants: instead of loops outwards from home.
     """
 
-    size: _Cell
-    home: _Cell
-    low: _Cell
-    high: _Cell
+    size: Cell
+    home: Cell
+    low: Cell
+    high: Cell
     octants: bool = False
 
     @classmethod
@@ -38,6 +40,14 @@ class CubeWalk:
         return cls((nx, ny, nz), (x, y, z), (0, 0, 0), (nx - 1, ny - 1, nz - 1), octants)
 
 
+def walk_word(walk: CubeWalk, axis_bits: int) -> int:
+    """Of `hw/nerf/cubes.py`'s WalkWord."""
+    fields = [(at, axis_bits + 1) for at in walk.size]
+    fields += [(at, axis_bits + 2) for at in walk.home]
+    fields += [(at, axis_bits) for at in (*walk.low, *walk.high)]
+    return packed([*fields, (walk.octants, 1)])
+
+
 def cube_words(cubes: NDArray[np.bool_], word: int) -> NDArray[np.bool_]:
     """(nz, ny, nx) -> (words, word) bits in the order of the streamer's memory."""
     nz, ny, nx = cubes.shape
@@ -46,30 +56,45 @@ def cube_words(cubes: NDArray[np.bool_], word: int) -> NDArray[np.bool_]:
     return padded.reshape(-1, word)
 
 
+def walk_cubes(
+    cubes: NDArray[np.bool_],
+    walk: CubeWalk,
+    word: int,
+    start: int,
+    take: Callable[[Cell | None, int], int],
+) -> int:
+    """Hand over cells, then None at the end, in the order of the circuit; returns the end's cycle.
+
+    cubes: (nz, ny, nx). start: cycle in which the walk was accepted; the next can be in the cycle
+    after the end. take: from a cell and the first cycle in which it can be taken to that in which
+    it is. A slot takes a cycle for each of its cubes that leaves, one if it has none.
+    """
+    cycle = start + _TO_FIRST_WORD
+    for slot in _slots(cubes, walk, word):
+        for cell in slot:
+            cycle = take(cell, cycle) + 1
+        cycle += not slot
+    return take(None, cycle)
+
+
 def stream_cubes(
     cubes: NDArray[np.bool_], walk: CubeWalk, word: int, start: int, ready: NDArray[np.bool_]
-) -> tuple[list[_Cell | None], list[int]]:
-    """What leaves, cells and None at the end, and in which cycles.
-
-    cubes: (nz, ny, nx). start: cycle in which the walk was accepted. ready: whether the receiver
-    takes a word, cycle by cycle; always, beyond its end. A slot takes a cycle for each of its cubes
-    that leaves, one if it has none. The next walk can be accepted in the cycle after the end.
-    """
-    found: list[_Cell | None] = []
+) -> tuple[list[Cell | None], list[int]]:
+    """What leaves, and in which cycles; ready: as in `receiver`, the rest as in `walk_cubes`."""
+    found: list[Cell | None] = []
     cycles: list[int] = []
-    cycle = start + _TO_FIRST_WORD
-    for slot in [*_slots(cubes, walk, word), (None,)]:
-        for each in slot:
-            while cycle < len(ready) and not ready[cycle]:
-                cycle += 1
-            found.append(each)
-            cycles.append(cycle)
-            cycle += 1
-        cycle += not slot
+    next_ready = receiver(ready)
+
+    def take(cell: Cell | None, cycle: int) -> int:
+        found.append(cell)
+        cycles.append(next_ready(cycle))
+        return cycles[-1]
+
+    walk_cubes(cubes, walk, word, start, take)
     return found, cycles
 
 
-def _slots(cubes: NDArray[np.bool_], walk: CubeWalk, word: int) -> Iterator[tuple[_Cell, ...]]:
+def _slots(cubes: NDArray[np.bool_], walk: CubeWalk, word: int) -> Iterator[tuple[Cell, ...]]:
     """Cubes that each word, or each step between blocks, gives."""
     for block in _blocks(walk):
         yield ()

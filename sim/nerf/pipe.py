@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PipeClock", "parts_cycles", "pipe_cycles", "pipe_depth"]
+__all__ = ["PipeClock", "Receiver", "parts_cycles", "pipe_cycles", "pipe_depth", "receiver"]
 
 
 def pipe_depth(latency: int, interval: int = 1) -> int:
@@ -15,38 +16,42 @@ def pipe_depth(latency: int, interval: int = 1) -> int:
     return 1 << (-(-(latency + 1) // interval)).bit_length()
 
 
-class PipeClock:
-    """A pipe that is empty at first, word by word.
+Receiver = Callable[[int], int]
+"""From the first cycle in which a word can be taken to that in which it is."""
 
-    ready: whether the receiver takes a word, cycle by cycle; always, beyond its end. An answer can
-    be taken latency + 1 cycles after its word was accepted; the room that it leaves can be used
-    one cycle after that. interval: cycles from one word to the next, at least.
+
+def receiver(ready: NDArray[np.bool_]) -> Receiver:
+    """Takes words in cycles in which it is ready; it always is beyond the array's end."""
+    cycles: NDArray[np.int64] = np.where(ready, np.arange(len(ready)), len(ready))
+    next_ready: list[int] = np.minimum.accumulate(cycles[::-1])[::-1].tolist()
+    return lambda cycle: next_ready[cycle] if cycle < len(next_ready) else cycle
+
+
+class PipeClock:
+    """A pipe that is empty at first, word by word: `accept`, then `answer`.
+
+    An answer can be taken latency + 1 cycles after its word was accepted; the room that it leaves
+    can be used one cycle after that. interval: cycles from one word to the next, at least.
     """
 
-    def __init__(self, latency: int, ready: NDArray[np.bool_], interval: int = 1) -> None:
+    def __init__(self, latency: int, interval: int = 1) -> None:
         self.latency = latency
         self.interval = interval
-        self.accepted: list[int] = []
-        self.taken: list[int] = []
-        self._depth = pipe_depth(latency, interval)
-        # The first cycle, from each on, in which the receiver takes a word.
-        cycles: NDArray[np.int64] = np.where(ready, np.arange(len(ready)), len(ready))
-        self._next_ready: list[int] = np.minimum.accumulate(cycles[::-1])[::-1].tolist()
+        self.accepted = self.taken = -(1 << 62)
+        """Cycles of the last word's handshakes."""
+        # In which the words before made room.
+        self._room = deque([self.taken] * pipe_depth(latency, interval))
 
-    def offer(self, cycle: int, kept: bool = True) -> None:
-        """The next word, which the sender has from that cycle on, once the one before is accepted.
+    def accept(self, cycle: int) -> int:
+        """When the next word is accepted, which its sender has from that cycle on."""
+        self.accepted = max(cycle, self.accepted + self.interval, self._room.popleft() + 1)
+        return self.accepted
 
-        kept: the receiver gets to see its answer; others are dropped as soon as they can be taken.
-        """
-        accepted, taken = self.accepted, self.taken
-        at = max(cycle, accepted[-1] + self.interval) if accepted else cycle
-        if len(accepted) >= self._depth:
-            at = max(at, taken[-self._depth] + 1)
-        accepted.append(at)
-        at += self.latency + 1
-        if taken:
-            at = max(at, taken[-1] + 1)
-        taken.append(self._next_ready[at] if kept and at < len(self._next_ready) else at)
+    def answer(self, take: Receiver | None) -> None:
+        """Its answer is taken, or, without a receiver, dropped as soon as it can be."""
+        cycle = max(self.accepted + self.latency + 1, self.taken + 1)
+        self.taken = take(cycle) if take else cycle
+        self._room.append(self.taken)
 
 
 def pipe_cycles(
@@ -59,12 +64,17 @@ def pipe_cycles(
     """Cycles in which each word is accepted, and in which its answer is taken.
 
     offered: cycle from which the sender has the word, if the words before are accepted; rising.
-    ready, kept, interval: as in `PipeClock`; all are kept by default.
+    ready: as in `receiver`. kept: answers that the receiver gets to see, all by default. latency,
+    interval: as in `PipeClock`.
     """
-    clock = PipeClock(latency, ready, interval)
+    clock, take = PipeClock(latency, interval), receiver(ready)
+    accepted = np.zeros(len(offered), np.int64)
+    taken = np.zeros(len(offered), np.int64)
     for i, cycle in enumerate(offered):
-        clock.offer(cycle, kept is None or bool(kept[i]))
-    return np.array(clock.accepted, np.int64), np.array(clock.taken, np.int64)
+        accepted[i] = clock.accept(cycle)
+        clock.answer(take if kept is None or kept[i] else None)
+        taken[i] = clock.taken
+    return accepted, taken
 
 
 def parts_cycles(

@@ -12,10 +12,10 @@ from oleaster.models.nerf.fixed.walk import Projection
 from oleaster.models.nerf.fixed.widths import PIXEL_BITS
 from oleaster.models.nerf.fixed.words import corner_fields
 from oleaster.sim.nerf.latency import LATENCY
-from oleaster.sim.nerf.pipe import PipeClock
+from oleaster.sim.nerf.pipe import PipeClock, Receiver, receiver
 from oleaster.sim.nerf.words import packed
 
-__all__ = ["projector_cycles", "view_word"]
+__all__ = ["ProjectorClock", "projector_cycles", "view_word"]
 
 _CORNERS = 8
 _TO_FIRST_CORNER = 5  # cycles from a cube's handshake to the sum that its corners begin with
@@ -33,6 +33,28 @@ def view_word(
     return packed([*corners, *size, (left, PIXEL_BITS), (top, PIXEL_BITS), *ends])
 
 
+class ProjectorClock:
+    """An idle projector, cube by cube."""
+
+    def __init__(self) -> None:
+        self._corners = PipeClock(LATENCY["projector"])
+        self._handed_over = -1
+
+    def offer(self, cycle: int, end: bool, take: Receiver | None) -> int:
+        """When the next cube is accepted, which its sender has from that cycle on.
+
+        end: a word with `end`, which goes through as one corner. take: the window's receiver, or
+        None if there is no window.
+        """
+        accepted = max(cycle, self._handed_over + 1)
+        self._handed_over = max(accepted + _TO_FIRST_CORNER, self._corners.accepted)
+        corners = 1 if end else _CORNERS
+        for i in range(corners):
+            self._corners.accept(self._handed_over + 1)
+            self._corners.answer(take if i == corners - 1 else None)
+        return accepted
+
+
 def projector_cycles(
     ends: Sequence[bool],
     kept: Sequence[bool],
@@ -41,21 +63,16 @@ def projector_cycles(
 ) -> tuple[list[int], list[int]]:
     """Cycles in which each cube is accepted, and in which each window that is kept is taken.
 
-    ends: words with `end`, which go through as one corner, and are kept. kept: of each word.
-    offered: cycle from which the sender has the word, if the words before are accepted. ready: as
-    in `PipeClock`.
+    ends: words with `end`, which are kept. kept: of each word. offered: cycle from which the sender
+    has the word, if the words before are accepted. ready: as in `receiver`.
     """
-    clock = PipeClock(LATENCY["projector"], ready)
-    accepted: list[int] = []
+    clock, take = ProjectorClock(), receiver(ready)
     taken: list[int] = []
-    handed_over, sent = -1, -1
-    for end, keeps, cycle in zip(ends, kept, offered, strict=True):
-        accepted.append(max(cycle, handed_over + 1))
-        handed_over = max(accepted[-1] + _TO_FIRST_CORNER, sent)
-        corners = 1 if end else _CORNERS
-        for i in range(corners):
-            clock.offer(handed_over + 1, keeps and i == corners - 1)
-        sent = clock.accepted[-1]
-        if keeps:
-            taken.append(clock.taken[-1])
+
+    def record(cycle: int) -> int:
+        taken.append(take(cycle))
+        return taken[-1]
+
+    words = zip(offered, ends, kept, strict=True)
+    accepted = [clock.offer(cycle, end, record if keeps else None) for cycle, end, keeps in words]
     return accepted, taken

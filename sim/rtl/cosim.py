@@ -54,6 +54,7 @@ BENCHES = {
     "sample-generator": "samples",
     "slab-unit": "slabs",
     "projector": "projector",
+    "cube-walker": "walker",
     "reciprocal": "inverse",
     "inverse-root": "inverse",
     "curve-table": "curve",

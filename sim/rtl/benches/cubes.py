@@ -9,34 +9,15 @@ from cocotb.triggers import FallingEdge
 from numpy.typing import NDArray
 
 from oleaster.models.nerf.order import nested_order
-from oleaster.sim.nerf.cubes import CubeWalk, cube_words, stream_cubes
-from oleaster.sim.nerf.words import packed, unpacked
+from oleaster.sim.nerf.cubes import CubeWalk, stream_cubes, walk_word
+from oleaster.sim.nerf.words import unpacked
 from oleaster.sim.rtl.benches.pipe import reset_pipe, start_pipe
 from oleaster.sim.rtl.benches.streams import exchange
+from oleaster.sim.rtl.benches.views import write_cubes
 from oleaster.sim.rtl.cosim import bench_config
 
 AXIS_BITS, WORD = bench_config()["axis_bits"], bench_config()["word"]
-DEPTH = bench_config()["depth"]
 _Cubes = NDArray[np.bool_]
-
-
-async def _write(dut: Any, cubes: _Cubes) -> None:
-    words = cube_words(cubes, WORD)
-    assert len(words) <= DEPTH
-    dut.write_enable.value = 1
-    for i, bits in enumerate(words):
-        dut.write_address.value = i
-        packed_bits = np.packbits(bits, bitorder="little").tobytes()
-        dut.write_data.value = int.from_bytes(packed_bits, "little")
-        await FallingEdge(dut.clk)
-    dut.write_enable.value = 0
-
-
-def _payload(walk: CubeWalk) -> int:
-    fields = [(at, AXIS_BITS + 1) for at in walk.size]
-    fields += [(at, AXIS_BITS + 2) for at in walk.home]
-    fields += [(at, AXIS_BITS) for at in (*walk.low, *walk.high)]
-    return packed([*fields, (walk.octants, 1)])
 
 
 async def _check(
@@ -51,7 +32,7 @@ async def _check(
         part = cells[((cells >= walk.low) & (cells <= walk.high)).all(axis=1)]
         order = nested_order(part, np.array(walk.home), middle)
         want += [*map(tuple, part[order].tolist()), None]
-    done = await exchange(dut, [_payload(walk) for walk in walks], len(want), rng, busy)
+    done = await exchange(dut, [walk_word(walk, AXIS_BITS) for walk in walks], len(want), rng, busy)
     got: list[tuple[int, ...] | None] = []
     for payload in done.payloads:
         *cell, end = unpacked(payload, (AXIS_BITS, AXIS_BITS, AXIS_BITS, 1))
@@ -92,7 +73,7 @@ async def every_small_lattice(dut: Any) -> None:
     await start_pipe(dut)
     for size in product((1, 2, 3), (1, 2, 3), (1, 2)):
         cubes = rng.random(size[::-1]) < 0.7
-        await _write(dut, cubes)
+        await write_cubes(dut, cubes, WORD)
         walks = [
             CubeWalk.whole(size, home, octants)
             for home in product(*(range(-1, n + 1) for n in size))
@@ -108,7 +89,7 @@ async def random_walks(dut: Any) -> None:
     for i in range(24):
         cubes = _random_cubes(rng, i % 2 == 0)
         size = np.array(cubes.shape[::-1])
-        await _write(dut, cubes)
+        await write_cubes(dut, cubes, WORD)
         walks = [_random_walk(rng, size, octants) for octants in (False, True)]
         await _check(dut, cubes, walks, rng, (1.0, 0.7, 0.3)[i % 3])
 
@@ -118,10 +99,10 @@ async def reset_in_a_walk(dut: Any) -> None:
     rng = np.random.default_rng(3)
     await start_pipe(dut)
     cubes = np.ones((3, 4, 9), bool)
-    await _write(dut, cubes)
+    await write_cubes(dut, cubes, WORD)
     for after in range(1, 16):
         walk = CubeWalk.whole((9, 4, 3), (2, 2, 2), octants=after % 2 == 0)
-        dut.i_payload.value = _payload(walk)
+        dut.i_payload.value = walk_word(walk, AXIS_BITS)
         dut.i_valid.value = dut.o_ready.value = 1
         for _ in range(after):
             await FallingEdge(dut.clk)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from cocotb.triggers import FallingEdge
 from numpy.typing import NDArray
 
 from oleaster.models.nerf.camera import Camera, look_at
@@ -13,9 +14,10 @@ from oleaster.models.nerf.fixed.rays import FixedRays, Frame, cast_fixed, make_f
 from oleaster.models.nerf.fixed.walk import FixedWalk, plan_fixed
 from oleaster.models.nerf.fixed.widths import FixedConfig
 from oleaster.models.nerf.fixed.words import ray_fields
+from oleaster.sim.nerf.cubes import cube_words
 from oleaster.sim.nerf.words import packed
 
-__all__ = ["View", "random_view"]
+__all__ = ["View", "random_view", "write_cubes"]
 
 
 @dataclass(frozen=True)
@@ -33,18 +35,35 @@ class View:
         found: NDArray[Any] = (ray // width << tile_bits) + ray % width
         return found
 
-    def store(self, names: Sequence[str], tile_bits: int) -> list[int]:
-        """These members of the rays as words of the tile's ray store."""
+    def words(self, names: Sequence[str]) -> list[int]:
+        """These members of each ray, packed."""
         numbers = ray_fields(self.frame.config)
         columns = [
             (getattr(self.rays, name)[axis].tolist(), numbers[name].bits)
             for name in names
             for axis in range(3)
         ]
-        words = [0] * (1 << 2 * tile_bits)
-        for i, pixel in enumerate(self.pixels(np.arange(len(self.rays)), tile_bits)):
-            words[pixel] = packed((column[i], bits) for column, bits in columns)
-        return words
+        return [
+            packed((column[i], bits) for column, bits in columns) for i in range(len(self.rays))
+        ]
+
+    def store(self, names: Sequence[str], tile_bits: int) -> list[int]:
+        """The same, at their pixels' addresses."""
+        store = [0] * (1 << 2 * tile_bits)
+        for i, word in enumerate(self.words(names)):
+            store[self.pixels(np.array(i), tile_bits)] = word
+        return store
+
+
+async def write_cubes(dut: Any, cubes: NDArray[np.bool_], word: int) -> None:
+    """Fill the memory of a cube streamer, in words of so many bits."""
+    dut.write_enable.value = 1
+    for i, bits in enumerate(cube_words(cubes, word)):
+        dut.write_address.value = i
+        packed_bits = np.packbits(bits, bitorder="little").tobytes()
+        dut.write_data.value = int.from_bytes(packed_bits, "little")
+        await FallingEdge(dut.clk)
+    dut.write_enable.value = 0
 
 
 def random_view(

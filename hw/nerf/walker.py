@@ -1,0 +1,140 @@
+"""Cube walker: from a mask and a camera to the samples of a tile, front to back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth import Module
+from amaranth.lib import stream
+from amaranth.lib.wiring import In, Out
+
+from oleaster.hw.emit import Unit, place
+from oleaster.hw.nerf.cubes import CubeStreamer, WalkWord
+from oleaster.hw.nerf.projector import Projector, ViewWord
+from oleaster.hw.nerf.samples import LimitsWord, SampleGenerator, SampleWord, StepRay
+from oleaster.hw.nerf.slabs import SlabRay, SlabUnit
+from oleaster.models.nerf.fixed.widths import FixedConfig
+
+__all__ = ["CubeWalker"]
+
+
+class CubeWalker(Unit):
+    """Cube streamer, projector, slab unit and sample generator, one after the other.
+
+    `FixedWalk` of `models/nerf/fixed/walk.py` is the reference: every sample of the tile that is in
+    a non-zero cube, once, a ray's samples in order. `sim/nerf/walker.py` is the cycle model. The
+    store of rays is outside; it is read by two units, of which each needs a part.
+
+    Parameters
+    ----------
+    config: FixedConfig
+        position_bits, inverse_bits and inverse_address_bits count.
+    axis_bits, word, depth: int
+        Of the memory of cubes, as in CubeStreamer.
+    cell_bits: int
+        The field's last point is below 2**cell_bits.
+    tile_bits: int
+        A tile has 2**tile_bits pixels on a side.
+
+    Members
+    -------
+    view, limits: In
+        Constants of the frame, and the tile; stable in a walk.
+    i: stream of WalkWord, In
+    o: stream of SampleWord, Out
+        The tile's samples, then a word with `end`.
+    write_enable, write_address, write_data: In
+        The memory of cubes, not in a walk.
+    slab_address, step_address: Out
+        Pixels whose rays are wanted.
+    slab_ray, dark, step_ray: In
+        One cycle later.
+    pixel_tested, sample_tested, sample_dropped: Out(1)
+        Events, for counters.
+    """
+
+    def __init__(
+        self,
+        config: FixedConfig,
+        axis_bits: int,
+        word: int,
+        depth: int,
+        cell_bits: int,
+        tile_bits: int,
+    ) -> None:
+        self.config = config
+        self.tile_bits = tile_bits
+        self.cell_bits = cell_bits
+        self.cubes = CubeStreamer(axis_bits, word, depth)
+        self.projector = Projector(config, axis_bits, tile_bits)
+        self.slabs = SlabUnit(config, axis_bits, tile_bits)
+        self.samples = SampleGenerator(config, axis_bits, cell_bits, tile_bits)
+        super().__init__(
+            {
+                "view": In(ViewWord()),
+                "limits": In(LimitsWord(axis_bits, cell_bits)),
+                "i": In(stream.Signature(WalkWord(axis_bits))),
+                "o": Out(stream.Signature(SampleWord(config, cell_bits, tile_bits))),
+                "write_enable": In(1),
+                "write_address": In(range(depth)),
+                "write_data": In(word),
+                "slab_address": Out(2 * tile_bits),
+                "slab_ray": In(SlabRay(config)),
+                "dark": In(1),
+                "step_address": Out(2 * tile_bits),
+                "step_ray": In(StepRay(config)),
+                "pixel_tested": Out(1),
+                "sample_tested": Out(1),
+                "sample_dropped": Out(1),
+            }
+        )
+
+    @property
+    def module_name(self) -> str:
+        return f"cube_walker_{'_'.join(map(str, self.parameters.values()))}"
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return {
+            "position_bits": self.config.position_bits,
+            "inverse_bits": self.config.inverse_bits,
+            "inverse_address_bits": self.config.inverse_address_bits,
+            "axis_bits": self.cubes.axis_bits,
+            "word": self.cubes.word,
+            "depth": self.cubes.depth,
+            "cell_bits": self.cell_bits,
+            "tile_bits": self.tile_bits,
+        }
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        place(
+            m,
+            "streamer",
+            self.cubes,
+            platform,
+            write_enable=self.write_enable,
+            write_address=self.write_address,
+            write_data=self.write_data,
+        )
+        place(m, "projector", self.projector, platform, view=self.view)
+        last_k = self.limits.last_k
+        place(m, "slabs", self.slabs, platform, last_k=last_k, ray=self.slab_ray, dark=self.dark)
+        place(m, "samples", self.samples, platform, limits=self.limits, ray=self.step_ray)
+        chain = [self.cubes.o, self.projector.i, self.projector.o, self.slabs.i]
+        chain += [self.slabs.o, self.samples.i]
+        pairs = [(self.i, self.cubes.i), (self.samples.o, self.o)]
+        for source, sink in [*zip(chain[::2], chain[1::2], strict=True), *pairs]:
+            m.d.comb += [
+                sink.payload.eq(source.payload),
+                sink.valid.eq(source.valid),
+                source.ready.eq(sink.ready),
+            ]
+        m.d.comb += [
+            self.slab_address.eq(self.slabs.read_address),
+            self.step_address.eq(self.samples.read_address),
+            self.pixel_tested.eq(self.slabs.tested),
+            self.sample_tested.eq(self.samples.tested),
+            self.sample_dropped.eq(self.samples.dropped),
+        ]
+        return m
