@@ -19,8 +19,8 @@ from oleaster.hw.nerf.compositor import Compositor
 from oleaster.hw.nerf.cubes import CubeStreamer
 from oleaster.hw.nerf.curve import CurveTable
 from oleaster.hw.nerf.density import DensityUnit
-from oleaster.hw.nerf.features import FeatureUnit, SampleAddress
 from oleaster.hw.nerf.element_reader import LARGEST_ELEMENT
+from oleaster.hw.nerf.features import FeatureUnit, SampleAddress
 from oleaster.hw.nerf.hybrid_decoder import HybridDecoder
 from oleaster.hw.nerf.inverse import InverseRoot, Reciprocal
 from oleaster.hw.nerf.projector import Projector
@@ -119,7 +119,7 @@ _AXIS_BITS = Parameter(8, 3, 10, "the mask has up to 2**axis_bits cubes on an ax
 _CELL_BITS = Parameter(10, 2, 16, "width of a point's number along the field's axes")
 _CUBE_MEMORY: dict[str, Parameter | Formats] = {
     "word": Parameter(64, 4, 128, "bits read at once from the memory of cubes", (4, 16, 64, 128)),
-    "depth": Parameter(1 << 16, 2, 1 << 20, "words of the memory of cubes"),
+    "depth": Parameter(1 << 12, 2, 1 << 20, "words of the memory of cubes"),
 }
 _TILE_BITS = Parameter(5, 1, 8, "a tile has 2**tile_bits pixels on a side")
 _TAG_BITS = Parameter(16, 1, 128, "width of a tag that is handed through")
@@ -220,9 +220,8 @@ UNITS: dict[str, UnitSpec] = {
     "cube-streamer": UnitSpec(
         "non-zero cubes of the mask, front to back: order generator, bit memory, word scanner",
         {
-            "axis_bits": Parameter(8, 3, 10, "the lattice has up to 2**axis_bits cubes on an axis"),
-            "word": Parameter(64, 4, 128, "bits read at once", (4, 16, 64, 128)),
-            "depth": Parameter(1 << 16, 2, 1 << 20, "words of the memory"),
+            "axis_bits": _AXIS_BITS,
+            **_CUBE_MEMORY,
         },
         CubeStreamer,
     ),

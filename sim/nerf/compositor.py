@@ -50,5 +50,5 @@ def compositor_cycles(
                 light.append(finisher.accept(max(idle, next(lights))))
                 finisher.answer(take)
                 taken.append(finisher.taken)
-            idle = finisher.accepted[-1] + 1
+            idle = finisher.accepted + 1
     return CompositorCycles(accepted, light, taken)
