@@ -2530,272 +2530,272 @@ module loader_16x16_olive_d128(start, abort, ar_ready, beat_valid, beat, tail_a,
   wire _0285_;
   wire _0286_;
   wire _0287_;
-  wire [4:0] _0288_;
-  wire [4:0] _0289_;
-  wire _0290_;
-  wire [1:0] _0291_;
-  wire [1:0] _0292_;
-  wire [1:0] _0293_;
-  wire [1:0] _0294_;
-  wire _0295_;
-  wire [1:0] _0296_;
-  wire [1:0] _0297_;
-  wire [1:0] _0298_;
-  wire _0299_;
-  wire [1:0] _0300_;
-  wire [1:0] _0301_;
-  wire [1:0] _0302_;
-  wire _0303_;
+  wire [2:0] _0288_;
+  wire [2:0] _0289_;
+  wire [2:0] _0290_;
+  wire _0291_;
+  wire [2:0] _0292_;
+  wire [2:0] _0293_;
+  wire _0294_;
+  wire [2:0] _0295_;
+  wire [2:0] _0296_;
+  wire [2:0] _0297_;
+  wire _0298_;
+  wire [2:0] _0299_;
+  wire [2:0] _0300_;
+  wire _0301_;
+  wire [2:0] _0302_;
+  wire [2:0] _0303_;
   wire [2:0] _0304_;
-  wire [2:0] _0305_;
+  wire _0305_;
   wire [2:0] _0306_;
-  wire [2:0] _0307_;
-  wire _0308_;
-  wire [2:0] _0309_;
-  wire [2:0] _0310_;
-  wire [2:0] _0311_;
-  wire [2:0] _0312_;
-  wire _0313_;
-  wire [2:0] _0314_;
-  wire [2:0] _0315_;
-  wire _0316_;
-  wire [2:0] _0317_;
-  wire [2:0] _0318_;
-  wire [2:0] _0319_;
-  wire _0320_;
-  wire [2:0] _0321_;
-  wire [2:0] _0322_;
-  wire _0323_;
-  wire [2:0] _0324_;
-  wire [2:0] _0325_;
-  wire [2:0] _0326_;
+  wire _0307_;
+  wire [25:0] _0308_;
+  wire [25:0] _0309_;
+  wire [25:0] _0310_;
+  wire _0311_;
+  wire [25:0] _0312_;
+  wire [25:0] _0313_;
+  wire [25:0] _0314_;
+  wire _0315_;
+  wire [25:0] _0316_;
+  wire _0317_;
+  wire [25:0] _0318_;
+  wire [25:0] _0319_;
+  wire [25:0] _0320_;
+  wire _0321_;
+  wire [25:0] _0322_;
+  wire [25:0] _0323_;
+  wire [25:0] _0324_;
+  wire _0325_;
+  wire [25:0] _0326_;
   wire _0327_;
-  wire [2:0] _0328_;
-  wire _0329_;
-  wire [25:0] _0330_;
-  wire [25:0] _0331_;
-  wire [25:0] _0332_;
-  wire _0333_;
-  wire [25:0] _0334_;
-  wire [25:0] _0335_;
-  wire [25:0] _0336_;
+  wire [39:0] _0328_;
+  wire [39:0] _0329_;
+  wire [39:0] _0330_;
+  wire [39:0] _0331_;
+  wire _0332_;
+  wire [39:0] _0333_;
+  wire [39:0] _0334_;
+  wire [39:0] _0335_;
+  wire [39:0] _0336_;
   wire _0337_;
-  wire [25:0] _0338_;
+  wire [39:0] _0338_;
   wire _0339_;
-  wire [25:0] _0340_;
-  wire [25:0] _0341_;
-  wire [25:0] _0342_;
-  wire _0343_;
-  wire [25:0] _0344_;
-  wire [25:0] _0345_;
-  wire [25:0] _0346_;
-  wire _0347_;
-  wire [25:0] _0348_;
+  wire [39:0] _0340_;
+  wire [39:0] _0341_;
+  wire [39:0] _0342_;
+  wire [39:0] _0343_;
+  wire _0344_;
+  wire [39:0] _0345_;
+  wire [39:0] _0346_;
+  wire [39:0] _0347_;
+  wire [39:0] _0348_;
   wire _0349_;
   wire [39:0] _0350_;
-  wire [39:0] _0351_;
+  wire _0351_;
   wire [39:0] _0352_;
   wire [39:0] _0353_;
-  wire _0354_;
+  wire [39:0] _0354_;
   wire [39:0] _0355_;
-  wire [39:0] _0356_;
+  wire _0356_;
   wire [39:0] _0357_;
   wire [39:0] _0358_;
-  wire _0359_;
+  wire [39:0] _0359_;
   wire [39:0] _0360_;
   wire _0361_;
   wire [39:0] _0362_;
-  wire [39:0] _0363_;
-  wire [39:0] _0364_;
-  wire [39:0] _0365_;
-  wire _0366_;
-  wire [39:0] _0367_;
-  wire [39:0] _0368_;
-  wire [39:0] _0369_;
-  wire [39:0] _0370_;
-  wire _0371_;
-  wire [39:0] _0372_;
-  wire _0373_;
-  wire [39:0] _0374_;
-  wire [39:0] _0375_;
-  wire [39:0] _0376_;
-  wire [39:0] _0377_;
+  wire _0363_;
+  wire [6:0] _0364_;
+  wire [6:0] _0365_;
+  wire [6:0] _0366_;
+  wire [6:0] _0367_;
+  wire [6:0] _0368_;
+  wire [6:0] _0369_;
+  wire _0370_;
+  wire [6:0] _0371_;
+  wire [6:0] _0372_;
+  wire [6:0] _0373_;
+  wire _0374_;
+  wire [6:0] _0375_;
+  wire [6:0] _0376_;
+  wire [6:0] _0377_;
   wire _0378_;
-  wire [39:0] _0379_;
-  wire [39:0] _0380_;
-  wire [39:0] _0381_;
-  wire [39:0] _0382_;
-  wire _0383_;
-  wire [39:0] _0384_;
+  wire [23:0] _0379_;
+  wire [23:0] _0380_;
+  wire [23:0] _0381_;
+  wire [23:0] _0382_;
+  wire [23:0] _0383_;
+  wire [23:0] _0384_;
   wire _0385_;
-  wire [6:0] _0386_;
-  wire [6:0] _0387_;
-  wire [6:0] _0388_;
-  wire [6:0] _0389_;
-  wire [6:0] _0390_;
-  wire [6:0] _0391_;
-  wire _0392_;
-  wire [6:0] _0393_;
-  wire [6:0] _0394_;
-  wire [6:0] _0395_;
-  wire _0396_;
-  wire [6:0] _0397_;
-  wire [6:0] _0398_;
-  wire [6:0] _0399_;
+  wire [23:0] _0386_;
+  wire [23:0] _0387_;
+  wire [23:0] _0388_;
+  wire _0389_;
+  wire [23:0] _0390_;
+  wire [23:0] _0391_;
+  wire [23:0] _0392_;
+  wire _0393_;
+  wire [35:0] _0394_;
+  wire [35:0] _0395_;
+  wire [35:0] _0396_;
+  wire [35:0] _0397_;
+  wire [35:0] _0398_;
+  wire [35:0] _0399_;
   wire _0400_;
-  wire [23:0] _0401_;
-  wire [23:0] _0402_;
-  wire [23:0] _0403_;
-  wire [23:0] _0404_;
-  wire [23:0] _0405_;
-  wire [23:0] _0406_;
-  wire _0407_;
-  wire [23:0] _0408_;
-  wire [23:0] _0409_;
-  wire [23:0] _0410_;
-  wire _0411_;
-  wire [23:0] _0412_;
-  wire [23:0] _0413_;
-  wire [23:0] _0414_;
+  wire [35:0] _0401_;
+  wire [35:0] _0402_;
+  wire [35:0] _0403_;
+  wire _0404_;
+  wire [35:0] _0405_;
+  wire [35:0] _0406_;
+  wire [35:0] _0407_;
+  wire _0408_;
+  wire [39:0] _0409_;
+  wire [39:0] _0410_;
+  wire [39:0] _0411_;
+  wire [39:0] _0412_;
+  wire [39:0] _0413_;
+  wire [39:0] _0414_;
   wire _0415_;
-  wire [35:0] _0416_;
-  wire [35:0] _0417_;
-  wire [35:0] _0418_;
-  wire [35:0] _0419_;
-  wire [35:0] _0420_;
-  wire [35:0] _0421_;
-  wire _0422_;
-  wire [35:0] _0423_;
-  wire [35:0] _0424_;
-  wire [35:0] _0425_;
-  wire _0426_;
-  wire [35:0] _0427_;
-  wire [35:0] _0428_;
-  wire [35:0] _0429_;
+  wire [39:0] _0416_;
+  wire [39:0] _0417_;
+  wire [39:0] _0418_;
+  wire _0419_;
+  wire [39:0] _0420_;
+  wire [39:0] _0421_;
+  wire [39:0] _0422_;
+  wire _0423_;
+  wire [6:0] _0424_;
+  wire [6:0] _0425_;
+  wire [6:0] _0426_;
+  wire [6:0] _0427_;
+  wire [6:0] _0428_;
+  wire [6:0] _0429_;
   wire _0430_;
-  wire [39:0] _0431_;
-  wire [39:0] _0432_;
-  wire [39:0] _0433_;
-  wire [39:0] _0434_;
-  wire [39:0] _0435_;
-  wire [39:0] _0436_;
-  wire _0437_;
-  wire [39:0] _0438_;
-  wire [39:0] _0439_;
-  wire [39:0] _0440_;
-  wire _0441_;
-  wire [39:0] _0442_;
-  wire [39:0] _0443_;
-  wire [39:0] _0444_;
+  wire [6:0] _0431_;
+  wire [6:0] _0432_;
+  wire [6:0] _0433_;
+  wire _0434_;
+  wire [6:0] _0435_;
+  wire [6:0] _0436_;
+  wire [6:0] _0437_;
+  wire _0438_;
+  wire [3:0] _0439_;
+  wire [3:0] _0440_;
+  wire [3:0] _0441_;
+  wire [3:0] _0442_;
+  wire [3:0] _0443_;
+  wire [3:0] _0444_;
   wire _0445_;
-  wire [6:0] _0446_;
-  wire [6:0] _0447_;
-  wire [6:0] _0448_;
-  wire [6:0] _0449_;
-  wire [6:0] _0450_;
-  wire [6:0] _0451_;
-  wire _0452_;
-  wire [6:0] _0453_;
-  wire [6:0] _0454_;
-  wire [6:0] _0455_;
+  wire [3:0] _0446_;
+  wire [3:0] _0447_;
+  wire [3:0] _0448_;
+  wire _0449_;
+  wire [3:0] _0450_;
+  wire [3:0] _0451_;
+  wire [3:0] _0452_;
+  wire _0453_;
+  wire _0454_;
+  wire _0455_;
   wire _0456_;
-  wire [6:0] _0457_;
-  wire [6:0] _0458_;
-  wire [6:0] _0459_;
+  wire _0457_;
+  wire _0458_;
+  wire _0459_;
   wire _0460_;
-  wire [3:0] _0461_;
-  wire [3:0] _0462_;
-  wire [3:0] _0463_;
-  wire [3:0] _0464_;
-  wire [3:0] _0465_;
-  wire [3:0] _0466_;
+  wire _0461_;
+  wire _0462_;
+  wire _0463_;
+  wire _0464_;
+  wire _0465_;
+  wire _0466_;
   wire _0467_;
-  wire [3:0] _0468_;
-  wire [3:0] _0469_;
-  wire [3:0] _0470_;
+  wire _0468_;
+  wire _0469_;
+  wire _0470_;
   wire _0471_;
-  wire [3:0] _0472_;
-  wire [3:0] _0473_;
-  wire [3:0] _0474_;
-  wire _0475_;
-  wire _0476_;
-  wire _0477_;
+  wire _0472_;
+  wire _0473_;
+  wire [2:0] _0474_;
+  wire [2:0] _0475_;
+  wire [2:0] _0476_;
+  wire [2:0] _0477_;
   wire _0478_;
-  wire _0479_;
-  wire _0480_;
-  wire _0481_;
+  wire [2:0] _0479_;
+  wire [2:0] _0480_;
+  wire [2:0] _0481_;
   wire _0482_;
-  wire _0483_;
-  wire _0484_;
-  wire _0485_;
+  wire [2:0] _0483_;
+  wire [2:0] _0484_;
+  wire [2:0] _0485_;
   wire _0486_;
-  wire _0487_;
-  wire _0488_;
-  wire _0489_;
-  wire _0490_;
+  wire [6:0] _0487_;
+  wire [6:0] _0488_;
+  wire [6:0] _0489_;
+  wire [6:0] _0490_;
   wire _0491_;
-  wire _0492_;
-  wire _0493_;
-  wire _0494_;
+  wire [6:0] _0492_;
+  wire [6:0] _0493_;
+  wire [6:0] _0494_;
   wire _0495_;
-  wire [2:0] _0496_;
-  wire [2:0] _0497_;
-  wire [2:0] _0498_;
-  wire [2:0] _0499_;
+  wire [31:0] _0496_;
+  wire [31:0] _0497_;
+  wire [31:0] _0498_;
+  wire [31:0] _0499_;
   wire _0500_;
-  wire [2:0] _0501_;
-  wire [2:0] _0502_;
-  wire [2:0] _0503_;
+  wire [31:0] _0501_;
+  wire [31:0] _0502_;
+  wire [31:0] _0503_;
   wire _0504_;
-  wire [2:0] _0505_;
-  wire [2:0] _0506_;
-  wire [2:0] _0507_;
+  wire [31:0] _0505_;
+  wire [31:0] _0506_;
+  wire [31:0] _0507_;
   wire _0508_;
-  wire [6:0] _0509_;
-  wire [6:0] _0510_;
-  wire [6:0] _0511_;
-  wire [6:0] _0512_;
+  wire [23:0] _0509_;
+  wire [23:0] _0510_;
+  wire [23:0] _0511_;
+  wire [23:0] _0512_;
   wire _0513_;
-  wire [6:0] _0514_;
-  wire [6:0] _0515_;
-  wire [6:0] _0516_;
+  wire [23:0] _0514_;
+  wire [23:0] _0515_;
+  wire [23:0] _0516_;
   wire _0517_;
-  wire [31:0] _0518_;
-  wire [31:0] _0519_;
-  wire [31:0] _0520_;
-  wire [31:0] _0521_;
-  wire _0522_;
-  wire [31:0] _0523_;
-  wire [31:0] _0524_;
-  wire [31:0] _0525_;
+  wire [23:0] _0518_;
+  wire [23:0] _0519_;
+  wire [23:0] _0520_;
+  wire _0521_;
+  wire [4:0] _0522_;
+  wire [4:0] _0523_;
+  wire [4:0] _0524_;
+  wire [4:0] _0525_;
   wire _0526_;
-  wire [31:0] _0527_;
-  wire [31:0] _0528_;
-  wire [31:0] _0529_;
+  wire [4:0] _0527_;
+  wire [4:0] _0528_;
+  wire [4:0] _0529_;
   wire _0530_;
-  wire [23:0] _0531_;
-  wire [23:0] _0532_;
-  wire [23:0] _0533_;
-  wire [23:0] _0534_;
-  wire _0535_;
-  wire [23:0] _0536_;
-  wire [23:0] _0537_;
-  wire [23:0] _0538_;
+  wire [4:0] _0531_;
+  wire [4:0] _0532_;
+  wire [4:0] _0533_;
+  wire _0534_;
+  wire [1:0] _0535_;
+  wire [1:0] _0536_;
+  wire [1:0] _0537_;
+  wire [1:0] _0538_;
   wire _0539_;
-  wire [23:0] _0540_;
-  wire [23:0] _0541_;
-  wire [23:0] _0542_;
+  wire [1:0] _0540_;
+  wire [1:0] _0541_;
+  wire [1:0] _0542_;
   wire _0543_;
-  wire [4:0] _0544_;
-  wire [4:0] _0545_;
-  wire [4:0] _0546_;
-  wire [4:0] _0547_;
-  wire _0548_;
-  wire [4:0] _0549_;
-  wire [4:0] _0550_;
-  wire [4:0] _0551_;
+  wire [1:0] _0544_;
+  wire [1:0] _0545_;
+  wire [1:0] _0546_;
+  wire _0547_;
+  wire [2:0] _0548_;
+  wire [2:0] _0549_;
+  wire [2:0] _0550_;
+  wire [2:0] _0551_;
   wire _0552_;
-  wire [4:0] _0553_;
+  wire [2:0] _0553_;
   input abort;
   reg [39:0] address = 40'h0;
   reg [39:0] after_a = 40'h0;
@@ -3084,58 +3084,58 @@ module loader_16x16_olive_d128(start, abort, ar_ready, beat_valid, beat, tail_a,
     else if (_0269_) head_a <= _0007_[7:0];
   always @(posedge clk)
     if (rst) slot <= 3'h0;
-    else if (_0270_) slot <= _0499_;
+    else if (_0270_) slot <= _0477_;
   always @(posedge clk)
     if (rst) chunk_beat <= 7'h0;
-    else if (_0271_) chunk_beat <= _0512_;
+    else if (_0271_) chunk_beat <= _0490_;
   always @(posedge clk)
     if (rst) stride <= 32'd0;
-    else if (_0272_) stride <= _0521_;
+    else if (_0272_) stride <= _0499_;
   always @(posedge clk)
     if (rst) row_bytes <= 24'h0;
-    else if (_0273_) row_bytes <= _0534_;
+    else if (_0273_) row_bytes <= _0512_;
   always @(posedge clk)
     if (rst) row_count <= 5'h0;
-    else if (_0274_) row_count <= _0547_;
+    else if (_0274_) row_count <= _0525_;
   always @(posedge clk)
     if (rst) kind <= 2'h0;
-    else if (_0275_) kind <= _0294_;
+    else if (_0275_) kind <= _0538_;
   always @(posedge clk)
     if (rst) state_state <= 3'h0;
-    else if (_0276_) state_state <= _0307_;
+    else if (_0276_) state_state <= _0551_;
   always @(posedge clk)
     if (rst) depth_b <= 26'h0;
-    else if (_0277_) depth_b <= _0332_;
+    else if (_0277_) depth_b <= _0310_;
   always @(posedge clk)
     if (rst) depth_a <= 26'h0;
-    else if (_0278_) depth_a <= _0342_;
+    else if (_0278_) depth_a <= _0320_;
   always @(posedge clk)
     if (rst) panel_c <= 40'h0;
-    else if (_0279_) panel_c <= _0353_;
+    else if (_0279_) panel_c <= _0331_;
   always @(posedge clk)
     if (rst) panel_b <= 40'h0;
-    else if (_0280_) panel_b <= _0365_;
+    else if (_0280_) panel_b <= _0343_;
   always @(posedge clk)
     if (rst) panel_a <= 40'h0;
-    else if (_0281_) panel_a <= _0377_;
+    else if (_0281_) panel_a <= _0355_;
   always @(posedge clk)
     if (rst) beats <= 7'h0;
-    else beats <= _0391_;
+    else beats <= _0369_;
   always @(posedge clk)
     if (rst) beats_left <= 24'h0;
-    else beats_left <= _0406_;
+    else beats_left <= _0384_;
   always @(posedge clk)
     if (rst) beat_address <= 36'h0;
-    else beat_address <= _0421_;
+    else beat_address <= _0399_;
   always @(posedge clk)
     if (rst) address <= 40'h0;
-    else address <= _0436_;
+    else address <= _0414_;
   always @(posedge clk)
     if (rst) ring_beat <= 7'h0;
-    else ring_beat <= _0451_;
+    else ring_beat <= _0429_;
   always @(posedge clk)
     if (rst) row <= 4'h0;
-    else row <= _0466_;
+    else row <= _0444_;
   always @(posedge clk)
     if (rst) held <= 1'h0;
     else held <= _0119_;
@@ -3148,117 +3148,117 @@ module loader_16x16_olive_d128(start, abort, ar_ready, beat_valid, beat, tail_a,
   always @(posedge clk)
     if (rst) count <= 7'h0;
     else if (arrives) count <= _0110_[6:0];
-  assign _0165_ = { _0508_, walk_takes_a, abort, _0147_ } != 4'hc;
-  assign _0166_ = { _0504_, walk_takes_b, abort, _0017_ } != 4'hc;
-  assign _0167_ = { _0500_, abort, _0049_, _0048_ } != 4'h8;
-  assign _0168_ = { _0500_, abort, _0048_ } != 3'h5;
-  assign _0169_ = { _0508_, walk_takes_a, abort } != 3'h4;
-  assign _0170_ = { _0504_, walk_takes_b, abort } != 3'h4;
-  assign _0171_ = { _0500_, abort } != 2'h3;
-  assign _0172_ = { _0504_, abort } != 2'h3;
-  assign _0173_ = { _0508_, abort } != 2'h3;
-  assign _0174_ = { _0508_, _0504_, _0500_ } != 3'h0;
-  assign _0175_ = { _0517_, walk_takes_a, abort, _0147_ } != 4'hc;
-  assign _0176_ = { _0513_, walk_takes_b, abort, _0017_ } != 4'hc;
-  assign _0177_ = { _0517_, walk_takes_a, abort } != 3'h4;
-  assign _0178_ = { _0513_, walk_takes_b, abort } != 3'h4;
-  assign _0179_ = { _0513_, abort } != 2'h3;
-  assign _0180_ = { _0517_, abort } != 2'h3;
-  assign _0181_ = { _0517_, _0513_ } != 2'h0;
-  assign _0182_ = { _0530_, walk_takes_a, abort, _0147_ } != 4'hc;
-  assign _0183_ = { _0526_, walk_takes_b, abort, _0017_ } != 4'hc;
-  assign _0184_ = { _0522_, abort, _0049_, _0048_ } != 4'h8;
-  assign _0185_ = { _0522_, abort, _0048_ } != 3'h5;
-  assign _0186_ = { _0530_, walk_takes_a, abort } != 3'h4;
-  assign _0187_ = { _0526_, walk_takes_b, abort } != 3'h4;
-  assign _0188_ = { _0522_, abort } != 2'h3;
-  assign _0189_ = { _0526_, abort } != 2'h3;
-  assign _0190_ = { _0530_, abort } != 2'h3;
-  assign _0191_ = { _0530_, _0526_, _0522_ } != 3'h0;
-  assign _0192_ = { _0543_, walk_takes_a, abort, _0147_ } != 4'hc;
-  assign _0193_ = { _0539_, walk_takes_b, abort, _0017_ } != 4'hc;
-  assign _0194_ = { _0535_, abort, _0049_, _0048_ } != 4'h8;
-  assign _0195_ = { _0535_, abort, _0048_ } != 3'h5;
-  assign _0196_ = { _0543_, walk_takes_a, abort } != 3'h4;
-  assign _0197_ = { _0539_, walk_takes_b, abort } != 3'h4;
-  assign _0198_ = { _0535_, abort } != 2'h3;
-  assign _0199_ = { _0539_, abort } != 2'h3;
-  assign _0200_ = { _0543_, abort } != 2'h3;
-  assign _0201_ = { _0543_, _0539_, _0535_ } != 3'h0;
-  assign _0202_ = { _0290_, walk_takes_a, abort, _0147_ } != 4'hc;
-  assign _0203_ = { _0552_, walk_takes_b, abort, _0017_ } != 4'hc;
-  assign _0204_ = { _0548_, abort, _0049_, _0048_ } != 4'h8;
-  assign _0205_ = { _0548_, abort, _0048_ } != 3'h5;
-  assign _0206_ = { _0290_, walk_takes_a, abort } != 3'h4;
-  assign _0207_ = { _0552_, walk_takes_b, abort } != 3'h4;
-  assign _0208_ = { _0548_, abort } != 2'h3;
-  assign _0209_ = { _0552_, abort } != 2'h3;
-  assign _0210_ = { _0290_, abort } != 2'h3;
-  assign _0211_ = { _0290_, _0552_, _0548_ } != 3'h0;
-  assign _0212_ = { _0303_, walk_takes_a, abort, _0147_ } != 4'hc;
-  assign _0213_ = { _0299_, walk_takes_b, abort, _0017_ } != 4'hc;
-  assign _0214_ = { _0295_, abort, _0049_, _0048_ } != 4'h8;
-  assign _0215_ = { _0295_, abort, _0048_ } != 3'h5;
-  assign _0216_ = { _0303_, walk_takes_a, abort } != 3'h4;
-  assign _0217_ = { _0299_, walk_takes_b, abort } != 3'h4;
-  assign _0218_ = { _0295_, abort } != 2'h3;
-  assign _0219_ = { _0299_, abort } != 2'h3;
-  assign _0220_ = { _0303_, abort } != 2'h3;
-  assign _0221_ = { _0303_, _0299_, _0295_ } != 3'h0;
-  assign _0222_ = { _0327_, walk_takes_a, abort, _0147_ } != 4'hc;
-  assign _0223_ = { _0323_, _0013_, _0010_ } != 3'h4;
-  assign _0224_ = { _0320_, walk_takes_b, abort, _0017_ } != 4'hc;
-  assign _0225_ = { _0316_, _0046_, _0044_ } != 3'h4;
-  assign _0226_ = { _0313_, abort, _0049_, _0048_ } != 4'h8;
-  assign _0227_ = { _0308_, _0077_, _0075_ } != 3'h4;
-  assign _0228_ = { _0329_, start } != 2'h2;
-  assign _0229_ = { _0329_, _0327_, _0323_, _0320_, _0316_, _0313_, _0308_ } != 7'h0;
-  assign _0230_ = { _0337_, abort, _0048_ } != 3'h4;
-  assign _0231_ = { _0333_, _0075_ } != 2'h2;
-  assign _0232_ = { _0339_, start } != 2'h2;
-  assign _0233_ = { _0337_, abort } != 2'h3;
-  assign _0234_ = { _0339_, _0337_, _0333_ } != 3'h0;
-  assign _0235_ = { _0347_, abort, _0048_ } != 3'h4;
-  assign _0236_ = { _0343_, _0075_ } != 2'h2;
-  assign _0237_ = { _0349_, start } != 2'h2;
-  assign _0238_ = { _0347_, abort } != 2'h3;
-  assign _0239_ = { _0349_, _0347_, _0343_ } != 3'h0;
-  assign _0240_ = { _0359_, abort, _0048_ } != 3'h4;
-  assign _0241_ = { _0359_, walk_last_chunk, abort, _0048_ } != 4'h9;
-  assign _0242_ = { _0354_, _0075_ } != 2'h2;
-  assign _0243_ = { _0354_, walk_last_chunk, _0075_ } != 3'h5;
-  assign _0244_ = { _0361_, start } != 2'h2;
-  assign _0245_ = { _0359_, abort } != 2'h3;
-  assign _0246_ = { _0361_, _0359_, _0354_ } != 3'h0;
-  assign _0247_ = { _0371_, abort, _0048_ } != 3'h4;
-  assign _0248_ = { _0371_, walk_last_chunk, abort, _0048_ } != 4'h9;
-  assign _0249_ = { _0366_, _0075_ } != 2'h2;
-  assign _0250_ = { _0366_, walk_last_chunk, _0075_ } != 3'h5;
-  assign _0251_ = { _0373_, start } != 2'h2;
-  assign _0252_ = { _0371_, abort } != 2'h3;
-  assign _0253_ = { _0373_, _0371_, _0366_ } != 3'h0;
-  assign _0254_ = { _0383_, abort, _0048_ } != 3'h4;
-  assign _0255_ = { _0383_, walk_last_chunk, abort, _0048_ } != 4'h9;
-  assign _0256_ = { _0383_, walk_last_col, walk_last_chunk, abort, _0048_ } != 5'h15;
-  assign _0257_ = { _0378_, _0075_ } != 2'h2;
-  assign _0258_ = { _0378_, walk_last_chunk, _0075_ } != 3'h5;
-  assign _0259_ = { _0378_, walk_last_col, walk_last_chunk, _0075_ } != 4'hb;
-  assign _0260_ = { _0385_, start } != 2'h2;
-  assign _0261_ = { _0383_, abort } != 2'h3;
-  assign _0262_ = { _0385_, _0383_, _0378_ } != 3'h0;
+  assign _0165_ = { _0486_, walk_takes_a, abort, _0147_ } != 4'hc;
+  assign _0166_ = { _0482_, walk_takes_b, abort, _0017_ } != 4'hc;
+  assign _0167_ = { _0478_, abort, _0049_, _0048_ } != 4'h8;
+  assign _0168_ = { _0478_, abort, _0048_ } != 3'h5;
+  assign _0169_ = { _0486_, walk_takes_a, abort } != 3'h4;
+  assign _0170_ = { _0482_, walk_takes_b, abort } != 3'h4;
+  assign _0171_ = { _0478_, abort } != 2'h3;
+  assign _0172_ = { _0482_, abort } != 2'h3;
+  assign _0173_ = { _0486_, abort } != 2'h3;
+  assign _0174_ = { _0486_, _0482_, _0478_ } != 3'h0;
+  assign _0175_ = { _0495_, walk_takes_a, abort, _0147_ } != 4'hc;
+  assign _0176_ = { _0491_, walk_takes_b, abort, _0017_ } != 4'hc;
+  assign _0177_ = { _0495_, walk_takes_a, abort } != 3'h4;
+  assign _0178_ = { _0491_, walk_takes_b, abort } != 3'h4;
+  assign _0179_ = { _0491_, abort } != 2'h3;
+  assign _0180_ = { _0495_, abort } != 2'h3;
+  assign _0181_ = { _0495_, _0491_ } != 2'h0;
+  assign _0182_ = { _0508_, walk_takes_a, abort, _0147_ } != 4'hc;
+  assign _0183_ = { _0504_, walk_takes_b, abort, _0017_ } != 4'hc;
+  assign _0184_ = { _0500_, abort, _0049_, _0048_ } != 4'h8;
+  assign _0185_ = { _0500_, abort, _0048_ } != 3'h5;
+  assign _0186_ = { _0508_, walk_takes_a, abort } != 3'h4;
+  assign _0187_ = { _0504_, walk_takes_b, abort } != 3'h4;
+  assign _0188_ = { _0500_, abort } != 2'h3;
+  assign _0189_ = { _0504_, abort } != 2'h3;
+  assign _0190_ = { _0508_, abort } != 2'h3;
+  assign _0191_ = { _0508_, _0504_, _0500_ } != 3'h0;
+  assign _0192_ = { _0521_, walk_takes_a, abort, _0147_ } != 4'hc;
+  assign _0193_ = { _0517_, walk_takes_b, abort, _0017_ } != 4'hc;
+  assign _0194_ = { _0513_, abort, _0049_, _0048_ } != 4'h8;
+  assign _0195_ = { _0513_, abort, _0048_ } != 3'h5;
+  assign _0196_ = { _0521_, walk_takes_a, abort } != 3'h4;
+  assign _0197_ = { _0517_, walk_takes_b, abort } != 3'h4;
+  assign _0198_ = { _0513_, abort } != 2'h3;
+  assign _0199_ = { _0517_, abort } != 2'h3;
+  assign _0200_ = { _0521_, abort } != 2'h3;
+  assign _0201_ = { _0521_, _0517_, _0513_ } != 3'h0;
+  assign _0202_ = { _0534_, walk_takes_a, abort, _0147_ } != 4'hc;
+  assign _0203_ = { _0530_, walk_takes_b, abort, _0017_ } != 4'hc;
+  assign _0204_ = { _0526_, abort, _0049_, _0048_ } != 4'h8;
+  assign _0205_ = { _0526_, abort, _0048_ } != 3'h5;
+  assign _0206_ = { _0534_, walk_takes_a, abort } != 3'h4;
+  assign _0207_ = { _0530_, walk_takes_b, abort } != 3'h4;
+  assign _0208_ = { _0526_, abort } != 2'h3;
+  assign _0209_ = { _0530_, abort } != 2'h3;
+  assign _0210_ = { _0534_, abort } != 2'h3;
+  assign _0211_ = { _0534_, _0530_, _0526_ } != 3'h0;
+  assign _0212_ = { _0547_, walk_takes_a, abort, _0147_ } != 4'hc;
+  assign _0213_ = { _0543_, walk_takes_b, abort, _0017_ } != 4'hc;
+  assign _0214_ = { _0539_, abort, _0049_, _0048_ } != 4'h8;
+  assign _0215_ = { _0539_, abort, _0048_ } != 3'h5;
+  assign _0216_ = { _0547_, walk_takes_a, abort } != 3'h4;
+  assign _0217_ = { _0543_, walk_takes_b, abort } != 3'h4;
+  assign _0218_ = { _0539_, abort } != 2'h3;
+  assign _0219_ = { _0543_, abort } != 2'h3;
+  assign _0220_ = { _0547_, abort } != 2'h3;
+  assign _0221_ = { _0547_, _0543_, _0539_ } != 3'h0;
+  assign _0222_ = { _0305_, walk_takes_a, abort, _0147_ } != 4'hc;
+  assign _0223_ = { _0301_, _0013_, _0010_ } != 3'h4;
+  assign _0224_ = { _0298_, walk_takes_b, abort, _0017_ } != 4'hc;
+  assign _0225_ = { _0294_, _0046_, _0044_ } != 3'h4;
+  assign _0226_ = { _0291_, abort, _0049_, _0048_ } != 4'h8;
+  assign _0227_ = { _0552_, _0077_, _0075_ } != 3'h4;
+  assign _0228_ = { _0307_, start } != 2'h2;
+  assign _0229_ = { _0307_, _0305_, _0301_, _0298_, _0294_, _0291_, _0552_ } != 7'h0;
+  assign _0230_ = { _0315_, abort, _0048_ } != 3'h4;
+  assign _0231_ = { _0311_, _0075_ } != 2'h2;
+  assign _0232_ = { _0317_, start } != 2'h2;
+  assign _0233_ = { _0315_, abort } != 2'h3;
+  assign _0234_ = { _0317_, _0315_, _0311_ } != 3'h0;
+  assign _0235_ = { _0325_, abort, _0048_ } != 3'h4;
+  assign _0236_ = { _0321_, _0075_ } != 2'h2;
+  assign _0237_ = { _0327_, start } != 2'h2;
+  assign _0238_ = { _0325_, abort } != 2'h3;
+  assign _0239_ = { _0327_, _0325_, _0321_ } != 3'h0;
+  assign _0240_ = { _0337_, abort, _0048_ } != 3'h4;
+  assign _0241_ = { _0337_, walk_last_chunk, abort, _0048_ } != 4'h9;
+  assign _0242_ = { _0332_, _0075_ } != 2'h2;
+  assign _0243_ = { _0332_, walk_last_chunk, _0075_ } != 3'h5;
+  assign _0244_ = { _0339_, start } != 2'h2;
+  assign _0245_ = { _0337_, abort } != 2'h3;
+  assign _0246_ = { _0339_, _0337_, _0332_ } != 3'h0;
+  assign _0247_ = { _0349_, abort, _0048_ } != 3'h4;
+  assign _0248_ = { _0349_, walk_last_chunk, abort, _0048_ } != 4'h9;
+  assign _0249_ = { _0344_, _0075_ } != 2'h2;
+  assign _0250_ = { _0344_, walk_last_chunk, _0075_ } != 3'h5;
+  assign _0251_ = { _0351_, start } != 2'h2;
+  assign _0252_ = { _0349_, abort } != 2'h3;
+  assign _0253_ = { _0351_, _0349_, _0344_ } != 3'h0;
+  assign _0254_ = { _0361_, abort, _0048_ } != 3'h4;
+  assign _0255_ = { _0361_, walk_last_chunk, abort, _0048_ } != 4'h9;
+  assign _0256_ = { _0361_, walk_last_col, walk_last_chunk, abort, _0048_ } != 5'h15;
+  assign _0257_ = { _0356_, _0075_ } != 2'h2;
+  assign _0258_ = { _0356_, walk_last_chunk, _0075_ } != 3'h5;
+  assign _0259_ = { _0356_, walk_last_col, walk_last_chunk, _0075_ } != 4'hb;
+  assign _0260_ = { _0363_, start } != 2'h2;
+  assign _0261_ = { _0361_, abort } != 2'h3;
+  assign _0262_ = { _0363_, _0361_, _0356_ } != 3'h0;
   assign _0282_ = ~ _0048_;
   assign _0283_ = ~ abort;
   assign _0284_ = ~ abort;
   assign _0285_ = ~ abort;
   assign _0286_ = ~ abort;
   assign _0287_ = ~ abort;
-  assign _0263_ = & { _0489_, _0283_, _0049_, _0282_ };
-  assign _0264_ = & { _0490_, walk_first_chunk, _0044_ };
-  assign _0265_ = & { _0491_, walk_takes_b, _0284_, _0017_ };
-  assign _0266_ = & { _0492_, walk_takes_b, _0285_, _0017_ };
-  assign _0267_ = & { _0493_, walk_first_chunk, _0010_ };
-  assign _0268_ = & { _0494_, walk_takes_a, _0286_, _0147_ };
-  assign _0269_ = & { _0495_, walk_takes_a, _0287_, _0147_ };
+  assign _0263_ = & { _0467_, _0283_, _0049_, _0282_ };
+  assign _0264_ = & { _0468_, walk_first_chunk, _0044_ };
+  assign _0265_ = & { _0469_, walk_takes_b, _0284_, _0017_ };
+  assign _0266_ = & { _0470_, walk_takes_b, _0285_, _0017_ };
+  assign _0267_ = & { _0471_, walk_first_chunk, _0010_ };
+  assign _0268_ = & { _0472_, walk_takes_a, _0286_, _0147_ };
+  assign _0269_ = & { _0473_, walk_takes_a, _0287_, _0147_ };
   assign _0270_ = & { _0174_, _0173_, _0172_, _0171_, _0170_, _0169_, _0168_, _0167_, _0166_, _0165_ };
   assign _0271_ = & { _0181_, _0180_, _0179_, _0178_, _0177_, _0176_, _0175_ };
   assign _0272_ = & { _0191_, _0190_, _0189_, _0188_, _0187_, _0186_, _0185_, _0184_, _0183_, _0182_ };
@@ -3271,624 +3271,624 @@ module loader_16x16_olive_d128(start, abort, ar_ready, beat_valid, beat, tail_a,
   assign _0279_ = & { _0246_, _0245_, _0244_, _0243_, _0242_, _0241_, _0240_ };
   assign _0280_ = & { _0253_, _0252_, _0251_, _0250_, _0249_, _0248_, _0247_ };
   assign _0281_ = & { _0262_, _0261_, _0260_, _0259_, _0258_, _0257_, _0256_, _0255_, _0254_ };
-  assign _0288_ = walk_takes_a ? _0553_ : 5'hxx;
-  assign _0289_ = abort ? 5'hxx : _0288_;
-  assign _0290_ = state_state == 3'h1;
-  assign _0291_ = _0049_ ? 2'h2 : 2'hx;
-  assign _0292_ = _0048_ ? 2'hx : _0291_;
-  assign _0293_ = abort ? 2'hx : _0292_;
-  function [1:0] _0886_;
-    input [1:0] a;
-    input [5:0] b;
-    input [2:0] s;
-    case (s)
-      3'b001:
-        _0886_ = b[1:0];
-      3'b010:
-        _0886_ = b[3:2];
-      3'b100:
-        _0886_ = b[5:4];
-      3'b000:
-        _0886_ = a;
-      default:
-        _0886_ = 2'bx;
-    endcase
-  endfunction
-  assign _0294_ = _0886_(2'hx, { _0302_, _0298_, _0293_ }, { _0303_, _0299_, _0295_ });
-  assign _0295_ = state_state == 3'h4;
-  assign _0296_ = _0017_ ? 2'h1 : 2'hx;
-  assign _0297_ = walk_takes_b ? _0296_ : 2'hx;
-  assign _0298_ = abort ? 2'hx : _0297_;
-  assign _0299_ = state_state == 3'h2;
-  assign _0300_ = _0147_ ? 2'h0 : 2'hx;
-  assign _0301_ = walk_takes_a ? _0300_ : 2'hx;
-  assign _0302_ = abort ? 2'hx : _0301_;
-  assign _0303_ = state_state == 3'h1;
-  assign _0304_ = _0077_ ? 3'h0 : 3'hx;
-  assign _0305_ = walk_last ? 3'h0 : 3'h1;
-  assign _0306_ = _0075_ ? _0305_ : _0304_;
-  function [2:0] _0899_;
-    input [2:0] a;
-    input [20:0] b;
-    input [6:0] s;
-    case (s)
-      7'b0000001:
-        _0899_ = b[2:0];
-      7'b0000010:
-        _0899_ = b[5:3];
-      7'b0000100:
-        _0899_ = b[8:6];
-      7'b0001000:
-        _0899_ = b[11:9];
-      7'b0010000:
-        _0899_ = b[14:12];
-      7'b0100000:
-        _0899_ = b[17:15];
-      7'b1000000:
-        _0899_ = b[20:18];
-      7'b0000000:
-        _0899_ = a;
-      default:
-        _0899_ = 3'bx;
-    endcase
-  endfunction
-  assign _0307_ = _0899_(3'hx, { _0328_, _0326_, _0322_, _0319_, _0315_, _0312_, _0306_ }, { _0329_, _0327_, _0323_, _0320_, _0316_, _0313_, _0308_ });
-  assign _0308_ = state_state == 3'h6;
-  assign _0309_ = _0049_ ? 3'h6 : 3'hx;
-  assign _0310_ = walk_last ? 3'h0 : 3'h1;
-  assign _0311_ = _0048_ ? _0310_ : _0309_;
-  assign _0312_ = abort ? 3'h0 : _0311_;
-  assign _0313_ = state_state == 3'h4;
-  assign _0314_ = _0046_ ? 3'h0 : 3'hx;
-  assign _0315_ = _0044_ ? 3'h4 : _0314_;
-  assign _0316_ = state_state == 3'h5;
-  assign _0317_ = _0017_ ? 3'h5 : 3'hx;
-  assign _0318_ = walk_takes_b ? _0317_ : 3'h4;
-  assign _0319_ = abort ? 3'h0 : _0318_;
-  assign _0320_ = state_state == 3'h2;
-  assign _0321_ = _0013_ ? 3'h0 : 3'hx;
-  assign _0322_ = _0010_ ? 3'h2 : _0321_;
-  assign _0323_ = state_state == 3'h3;
-  assign _0324_ = _0147_ ? 3'h3 : 3'hx;
-  assign _0325_ = walk_takes_a ? _0324_ : 3'h2;
-  assign _0326_ = abort ? 3'h0 : _0325_;
-  assign _0327_ = state_state == 3'h1;
-  assign _0328_ = start ? 3'h1 : 3'hx;
-  assign _0329_ = ! state_state;
-  assign _0330_ = walk_last_chunk ? 26'h0 : _0082_[25:0];
-  assign _0331_ = _0075_ ? _0330_ : 26'hxxxxxxx;
-  function [25:0] _0924_;
+  assign _0288_ = walk_last ? 3'h0 : 3'h1;
+  assign _0289_ = _0048_ ? _0288_ : _0553_;
+  assign _0290_ = abort ? 3'h0 : _0289_;
+  assign _0291_ = state_state == 3'h4;
+  assign _0292_ = _0046_ ? 3'h0 : 3'hx;
+  assign _0293_ = _0044_ ? 3'h4 : _0292_;
+  assign _0294_ = state_state == 3'h5;
+  assign _0295_ = _0017_ ? 3'h5 : 3'hx;
+  assign _0296_ = walk_takes_b ? _0295_ : 3'h4;
+  assign _0297_ = abort ? 3'h0 : _0296_;
+  assign _0298_ = state_state == 3'h2;
+  assign _0299_ = _0013_ ? 3'h0 : 3'hx;
+  assign _0300_ = _0010_ ? 3'h2 : _0299_;
+  assign _0301_ = state_state == 3'h3;
+  assign _0302_ = _0147_ ? 3'h3 : 3'hx;
+  assign _0303_ = walk_takes_a ? _0302_ : 3'h2;
+  assign _0304_ = abort ? 3'h0 : _0303_;
+  assign _0305_ = state_state == 3'h1;
+  assign _0306_ = start ? 3'h1 : 3'hx;
+  assign _0307_ = ! state_state;
+  assign _0308_ = walk_last_chunk ? 26'h0 : _0082_[25:0];
+  assign _0309_ = _0075_ ? _0308_ : 26'hxxxxxxx;
+  function [25:0] _0902_;
     input [25:0] a;
     input [77:0] b;
     input [2:0] s;
     case (s)
       3'b001:
-        _0924_ = b[25:0];
+        _0902_ = b[25:0];
       3'b010:
-        _0924_ = b[51:26];
+        _0902_ = b[51:26];
       3'b100:
-        _0924_ = b[77:52];
+        _0902_ = b[77:52];
       3'b000:
-        _0924_ = a;
+        _0902_ = a;
       default:
-        _0924_ = 26'bx;
+        _0902_ = 26'bx;
     endcase
   endfunction
-  assign _0332_ = _0924_(26'hxxxxxxx, { _0338_, _0336_, _0331_ }, { _0339_, _0337_, _0333_ });
-  assign _0333_ = state_state == 3'h6;
-  assign _0334_ = walk_last_chunk ? 26'h0 : _0054_[25:0];
-  assign _0335_ = _0048_ ? _0334_ : 26'hxxxxxxx;
-  assign _0336_ = abort ? 26'hxxxxxxx : _0335_;
+  assign _0310_ = _0902_(26'hxxxxxxx, { _0316_, _0314_, _0309_ }, { _0317_, _0315_, _0311_ });
+  assign _0311_ = state_state == 3'h6;
+  assign _0312_ = walk_last_chunk ? 26'h0 : _0054_[25:0];
+  assign _0313_ = _0048_ ? _0312_ : 26'hxxxxxxx;
+  assign _0314_ = abort ? 26'hxxxxxxx : _0313_;
+  assign _0315_ = state_state == 3'h4;
+  assign _0316_ = start ? 26'h0 : 26'hxxxxxxx;
+  assign _0317_ = ! state_state;
+  assign _0318_ = walk_last_chunk ? 26'h0 : _0080_[25:0];
+  assign _0319_ = _0075_ ? _0318_ : 26'hxxxxxxx;
+  function [25:0] _0912_;
+    input [25:0] a;
+    input [77:0] b;
+    input [2:0] s;
+    case (s)
+      3'b001:
+        _0912_ = b[25:0];
+      3'b010:
+        _0912_ = b[51:26];
+      3'b100:
+        _0912_ = b[77:52];
+      3'b000:
+        _0912_ = a;
+      default:
+        _0912_ = 26'bx;
+    endcase
+  endfunction
+  assign _0320_ = _0912_(26'hxxxxxxx, { _0326_, _0324_, _0319_ }, { _0327_, _0325_, _0321_ });
+  assign _0321_ = state_state == 3'h6;
+  assign _0322_ = walk_last_chunk ? 26'h0 : _0052_[25:0];
+  assign _0323_ = _0048_ ? _0322_ : 26'hxxxxxxx;
+  assign _0324_ = abort ? 26'hxxxxxxx : _0323_;
+  assign _0325_ = state_state == 3'h4;
+  assign _0326_ = start ? 26'h0 : 26'hxxxxxxx;
+  assign _0327_ = ! state_state;
+  assign _0328_ = walk_last_col ? plan[369:330] : _0085_[39:0];
+  assign _0329_ = walk_last_chunk ? _0328_ : 40'hxxxxxxxxxx;
+  assign _0330_ = _0075_ ? _0329_ : 40'hxxxxxxxxxx;
+  function [39:0] _0923_;
+    input [39:0] a;
+    input [119:0] b;
+    input [2:0] s;
+    case (s)
+      3'b001:
+        _0923_ = b[39:0];
+      3'b010:
+        _0923_ = b[79:40];
+      3'b100:
+        _0923_ = b[119:80];
+      3'b000:
+        _0923_ = a;
+      default:
+        _0923_ = 40'bx;
+    endcase
+  endfunction
+  assign _0331_ = _0923_(40'hxxxxxxxxxx, { _0338_, _0336_, _0330_ }, { _0339_, _0337_, _0332_ });
+  assign _0332_ = state_state == 3'h6;
+  assign _0333_ = walk_last_col ? plan[369:330] : _0057_[39:0];
+  assign _0334_ = walk_last_chunk ? _0333_ : 40'hxxxxxxxxxx;
+  assign _0335_ = _0048_ ? _0334_ : 40'hxxxxxxxxxx;
+  assign _0336_ = abort ? 40'hxxxxxxxxxx : _0335_;
   assign _0337_ = state_state == 3'h4;
-  assign _0338_ = start ? 26'h0 : 26'hxxxxxxx;
+  assign _0338_ = start ? plan[369:330] : 40'hxxxxxxxxxx;
   assign _0339_ = ! state_state;
-  assign _0340_ = walk_last_chunk ? 26'h0 : _0080_[25:0];
-  assign _0341_ = _0075_ ? _0340_ : 26'hxxxxxxx;
-  function [25:0] _0934_;
-    input [25:0] a;
-    input [77:0] b;
-    input [2:0] s;
-    case (s)
-      3'b001:
-        _0934_ = b[25:0];
-      3'b010:
-        _0934_ = b[51:26];
-      3'b100:
-        _0934_ = b[77:52];
-      3'b000:
-        _0934_ = a;
-      default:
-        _0934_ = 26'bx;
-    endcase
-  endfunction
-  assign _0342_ = _0934_(26'hxxxxxxx, { _0348_, _0346_, _0341_ }, { _0349_, _0347_, _0343_ });
-  assign _0343_ = state_state == 3'h6;
-  assign _0344_ = walk_last_chunk ? 26'h0 : _0052_[25:0];
-  assign _0345_ = _0048_ ? _0344_ : 26'hxxxxxxx;
-  assign _0346_ = abort ? 26'hxxxxxxx : _0345_;
-  assign _0347_ = state_state == 3'h4;
-  assign _0348_ = start ? 26'h0 : 26'hxxxxxxx;
-  assign _0349_ = ! state_state;
-  assign _0350_ = walk_last_col ? plan[369:330] : _0085_[39:0];
-  assign _0351_ = walk_last_chunk ? _0350_ : 40'hxxxxxxxxxx;
-  assign _0352_ = _0075_ ? _0351_ : 40'hxxxxxxxxxx;
-  function [39:0] _0945_;
+  assign _0340_ = walk_last_col ? plan[211:172] : after_b;
+  assign _0341_ = walk_last_chunk ? _0340_ : 40'hxxxxxxxxxx;
+  assign _0342_ = _0075_ ? _0341_ : 40'hxxxxxxxxxx;
+  function [39:0] _0935_;
     input [39:0] a;
     input [119:0] b;
     input [2:0] s;
     case (s)
       3'b001:
-        _0945_ = b[39:0];
+        _0935_ = b[39:0];
       3'b010:
-        _0945_ = b[79:40];
+        _0935_ = b[79:40];
       3'b100:
-        _0945_ = b[119:80];
+        _0935_ = b[119:80];
       3'b000:
-        _0945_ = a;
+        _0935_ = a;
       default:
-        _0945_ = 40'bx;
+        _0935_ = 40'bx;
     endcase
   endfunction
-  assign _0353_ = _0945_(40'hxxxxxxxxxx, { _0360_, _0358_, _0352_ }, { _0361_, _0359_, _0354_ });
-  assign _0354_ = state_state == 3'h6;
-  assign _0355_ = walk_last_col ? plan[369:330] : _0057_[39:0];
-  assign _0356_ = walk_last_chunk ? _0355_ : 40'hxxxxxxxxxx;
-  assign _0357_ = _0048_ ? _0356_ : 40'hxxxxxxxxxx;
-  assign _0358_ = abort ? 40'hxxxxxxxxxx : _0357_;
-  assign _0359_ = state_state == 3'h4;
-  assign _0360_ = start ? plan[369:330] : 40'hxxxxxxxxxx;
-  assign _0361_ = ! state_state;
-  assign _0362_ = walk_last_col ? plan[211:172] : after_b;
-  assign _0363_ = walk_last_chunk ? _0362_ : 40'hxxxxxxxxxx;
-  assign _0364_ = _0075_ ? _0363_ : 40'hxxxxxxxxxx;
-  function [39:0] _0957_;
+  assign _0343_ = _0935_(40'hxxxxxxxxxx, { _0350_, _0348_, _0342_ }, { _0351_, _0349_, _0344_ });
+  assign _0344_ = state_state == 3'h6;
+  assign _0345_ = walk_last_col ? plan[211:172] : after_b;
+  assign _0346_ = walk_last_chunk ? _0345_ : 40'hxxxxxxxxxx;
+  assign _0347_ = _0048_ ? _0346_ : 40'hxxxxxxxxxx;
+  assign _0348_ = abort ? 40'hxxxxxxxxxx : _0347_;
+  assign _0349_ = state_state == 3'h4;
+  assign _0350_ = start ? plan[211:172] : 40'hxxxxxxxxxx;
+  assign _0351_ = ! state_state;
+  assign _0352_ = walk_last_col ? after_a : 40'hxxxxxxxxxx;
+  assign _0353_ = walk_last_chunk ? _0352_ : 40'hxxxxxxxxxx;
+  assign _0354_ = _0075_ ? _0353_ : 40'hxxxxxxxxxx;
+  function [39:0] _0947_;
     input [39:0] a;
     input [119:0] b;
     input [2:0] s;
     case (s)
       3'b001:
-        _0957_ = b[39:0];
+        _0947_ = b[39:0];
       3'b010:
-        _0957_ = b[79:40];
+        _0947_ = b[79:40];
       3'b100:
-        _0957_ = b[119:80];
+        _0947_ = b[119:80];
       3'b000:
-        _0957_ = a;
+        _0947_ = a;
       default:
-        _0957_ = 40'bx;
+        _0947_ = 40'bx;
     endcase
   endfunction
-  assign _0365_ = _0957_(40'hxxxxxxxxxx, { _0372_, _0370_, _0364_ }, { _0373_, _0371_, _0366_ });
-  assign _0366_ = state_state == 3'h6;
-  assign _0367_ = walk_last_col ? plan[211:172] : after_b;
-  assign _0368_ = walk_last_chunk ? _0367_ : 40'hxxxxxxxxxx;
-  assign _0369_ = _0048_ ? _0368_ : 40'hxxxxxxxxxx;
-  assign _0370_ = abort ? 40'hxxxxxxxxxx : _0369_;
-  assign _0371_ = state_state == 3'h4;
-  assign _0372_ = start ? plan[211:172] : 40'hxxxxxxxxxx;
-  assign _0373_ = ! state_state;
-  assign _0374_ = walk_last_col ? after_a : 40'hxxxxxxxxxx;
-  assign _0375_ = walk_last_chunk ? _0374_ : 40'hxxxxxxxxxx;
-  assign _0376_ = _0075_ ? _0375_ : 40'hxxxxxxxxxx;
-  function [39:0] _0969_;
-    input [39:0] a;
-    input [119:0] b;
-    input [2:0] s;
-    case (s)
-      3'b001:
-        _0969_ = b[39:0];
-      3'b010:
-        _0969_ = b[79:40];
-      3'b100:
-        _0969_ = b[119:80];
-      3'b000:
-        _0969_ = a;
-      default:
-        _0969_ = 40'bx;
-    endcase
-  endfunction
-  assign _0377_ = _0969_(40'hxxxxxxxxxx, { _0384_, _0382_, _0376_ }, { _0385_, _0383_, _0378_ });
-  assign _0378_ = state_state == 3'h6;
-  assign _0379_ = walk_last_col ? after_a : 40'hxxxxxxxxxx;
-  assign _0380_ = walk_last_chunk ? _0379_ : 40'hxxxxxxxxxx;
-  assign _0381_ = _0048_ ? _0380_ : 40'hxxxxxxxxxx;
-  assign _0382_ = abort ? 40'hxxxxxxxxxx : _0381_;
-  assign _0383_ = state_state == 3'h4;
-  assign _0384_ = start ? plan[135:96] : 40'hxxxxxxxxxx;
-  assign _0385_ = ! state_state;
-  assign _0386_ = ends_row ? _0131_[6:0] : _0142_[6:0];
-  assign _0387_ = bursts_i_valid ? _0386_ : beats;
-  assign _0388_ = _0049_ ? _0073_[6:0] : _0387_;
-  assign _0389_ = _0048_ ? _0387_ : _0388_;
-  assign _0390_ = abort ? _0387_ : _0389_;
-  function [6:0] _0983_;
+  assign _0355_ = _0947_(40'hxxxxxxxxxx, { _0362_, _0360_, _0354_ }, { _0363_, _0361_, _0356_ });
+  assign _0356_ = state_state == 3'h6;
+  assign _0357_ = walk_last_col ? after_a : 40'hxxxxxxxxxx;
+  assign _0358_ = walk_last_chunk ? _0357_ : 40'hxxxxxxxxxx;
+  assign _0359_ = _0048_ ? _0358_ : 40'hxxxxxxxxxx;
+  assign _0360_ = abort ? 40'hxxxxxxxxxx : _0359_;
+  assign _0361_ = state_state == 3'h4;
+  assign _0362_ = start ? plan[135:96] : 40'hxxxxxxxxxx;
+  assign _0363_ = ! state_state;
+  assign _0364_ = ends_row ? _0131_[6:0] : _0142_[6:0];
+  assign _0365_ = bursts_i_valid ? _0364_ : beats;
+  assign _0366_ = _0049_ ? _0073_[6:0] : _0365_;
+  assign _0367_ = _0048_ ? _0365_ : _0366_;
+  assign _0368_ = abort ? _0365_ : _0367_;
+  function [6:0] _0961_;
     input [6:0] a;
     input [20:0] b;
     input [2:0] s;
     case (s)
       3'b001:
-        _0983_ = b[6:0];
+        _0961_ = b[6:0];
       3'b010:
-        _0983_ = b[13:7];
+        _0961_ = b[13:7];
       3'b100:
-        _0983_ = b[20:14];
+        _0961_ = b[20:14];
       3'b000:
-        _0983_ = a;
+        _0961_ = a;
       default:
-        _0983_ = 7'bx;
+        _0961_ = 7'bx;
     endcase
   endfunction
-  assign _0391_ = _0983_(_0387_, { _0399_, _0395_, _0390_ }, { _0400_, _0396_, _0392_ });
-  assign _0392_ = state_state == 3'h4;
-  assign _0393_ = _0017_ ? _0040_[6:0] : _0387_;
-  assign _0394_ = walk_takes_b ? _0393_ : _0387_;
-  assign _0395_ = abort ? _0387_ : _0394_;
-  assign _0396_ = state_state == 3'h2;
-  assign _0397_ = _0147_ ? _0006_[6:0] : _0387_;
-  assign _0398_ = walk_takes_a ? _0397_ : _0387_;
-  assign _0399_ = abort ? _0387_ : _0398_;
-  assign _0400_ = state_state == 3'h1;
-  assign _0401_ = ends_row ? { 2'h0, _0122_[25:4] } : _0134_[23:0];
-  assign _0402_ = bursts_i_valid ? _0401_ : beats_left;
-  assign _0403_ = _0049_ ? { 17'h0, _0062_[10:4] } : _0402_;
-  assign _0404_ = _0048_ ? _0402_ : _0403_;
-  assign _0405_ = abort ? _0402_ : _0404_;
-  function [23:0] _0998_;
+  assign _0369_ = _0961_(_0365_, { _0377_, _0373_, _0368_ }, { _0378_, _0374_, _0370_ });
+  assign _0370_ = state_state == 3'h4;
+  assign _0371_ = _0017_ ? _0040_[6:0] : _0365_;
+  assign _0372_ = walk_takes_b ? _0371_ : _0365_;
+  assign _0373_ = abort ? _0365_ : _0372_;
+  assign _0374_ = state_state == 3'h2;
+  assign _0375_ = _0147_ ? _0006_[6:0] : _0365_;
+  assign _0376_ = walk_takes_a ? _0375_ : _0365_;
+  assign _0377_ = abort ? _0365_ : _0376_;
+  assign _0378_ = state_state == 3'h1;
+  assign _0379_ = ends_row ? { 2'h0, _0122_[25:4] } : _0134_[23:0];
+  assign _0380_ = bursts_i_valid ? _0379_ : beats_left;
+  assign _0381_ = _0049_ ? { 17'h0, _0062_[10:4] } : _0380_;
+  assign _0382_ = _0048_ ? _0380_ : _0381_;
+  assign _0383_ = abort ? _0380_ : _0382_;
+  function [23:0] _0976_;
     input [23:0] a;
     input [71:0] b;
     input [2:0] s;
     case (s)
       3'b001:
-        _0998_ = b[23:0];
+        _0976_ = b[23:0];
       3'b010:
-        _0998_ = b[47:24];
+        _0976_ = b[47:24];
       3'b100:
-        _0998_ = b[71:48];
+        _0976_ = b[71:48];
       3'b000:
-        _0998_ = a;
+        _0976_ = a;
       default:
-        _0998_ = 24'bx;
+        _0976_ = 24'bx;
     endcase
   endfunction
-  assign _0406_ = _0998_(_0402_, { _0414_, _0410_, _0405_ }, { _0415_, _0411_, _0407_ });
-  assign _0407_ = state_state == 3'h4;
-  assign _0408_ = _0017_ ? { 1'h0, _0024_[26:4] } : _0402_;
-  assign _0409_ = walk_takes_b ? _0408_ : _0402_;
-  assign _0410_ = abort ? _0402_ : _0409_;
-  assign _0411_ = state_state == 3'h2;
-  assign _0412_ = _0147_ ? { 1'h0, _0154_[26:4] } : _0402_;
-  assign _0413_ = walk_takes_a ? _0412_ : _0402_;
-  assign _0414_ = abort ? _0402_ : _0413_;
-  assign _0415_ = state_state == 3'h1;
-  assign _0416_ = ends_row ? next_address[39:4] : _0133_[35:0];
-  assign _0417_ = bursts_i_valid ? _0416_ : beat_address;
-  assign _0418_ = _0049_ ? panel_c[39:4] : _0417_;
-  assign _0419_ = _0048_ ? _0417_ : _0418_;
-  assign _0420_ = abort ? _0417_ : _0419_;
-  function [35:0] _1013_;
+  assign _0384_ = _0976_(_0380_, { _0392_, _0388_, _0383_ }, { _0393_, _0389_, _0385_ });
+  assign _0385_ = state_state == 3'h4;
+  assign _0386_ = _0017_ ? { 1'h0, _0024_[26:4] } : _0380_;
+  assign _0387_ = walk_takes_b ? _0386_ : _0380_;
+  assign _0388_ = abort ? _0380_ : _0387_;
+  assign _0389_ = state_state == 3'h2;
+  assign _0390_ = _0147_ ? { 1'h0, _0154_[26:4] } : _0380_;
+  assign _0391_ = walk_takes_a ? _0390_ : _0380_;
+  assign _0392_ = abort ? _0380_ : _0391_;
+  assign _0393_ = state_state == 3'h1;
+  assign _0394_ = ends_row ? next_address[39:4] : _0133_[35:0];
+  assign _0395_ = bursts_i_valid ? _0394_ : beat_address;
+  assign _0396_ = _0049_ ? panel_c[39:4] : _0395_;
+  assign _0397_ = _0048_ ? _0395_ : _0396_;
+  assign _0398_ = abort ? _0395_ : _0397_;
+  function [35:0] _0991_;
     input [35:0] a;
     input [107:0] b;
     input [2:0] s;
     case (s)
       3'b001:
-        _1013_ = b[35:0];
+        _0991_ = b[35:0];
       3'b010:
-        _1013_ = b[71:36];
+        _0991_ = b[71:36];
       3'b100:
-        _1013_ = b[107:72];
+        _0991_ = b[107:72];
       3'b000:
-        _1013_ = a;
+        _0991_ = a;
       default:
-        _1013_ = 36'bx;
+        _0991_ = 36'bx;
     endcase
   endfunction
-  assign _0421_ = _1013_(_0417_, { _0429_, _0425_, _0420_ }, { _0430_, _0426_, _0422_ });
-  assign _0422_ = state_state == 3'h4;
-  assign _0423_ = _0017_ ? _0020_[39:4] : _0417_;
-  assign _0424_ = walk_takes_b ? _0423_ : _0417_;
-  assign _0425_ = abort ? _0417_ : _0424_;
-  assign _0426_ = state_state == 3'h2;
-  assign _0427_ = _0147_ ? _0150_[39:4] : _0417_;
-  assign _0428_ = walk_takes_a ? _0427_ : _0417_;
-  assign _0429_ = abort ? _0417_ : _0428_;
-  assign _0430_ = state_state == 3'h1;
-  assign _0431_ = ends_row ? next_address : address;
-  assign _0432_ = bursts_i_valid ? _0431_ : address;
-  assign _0433_ = _0049_ ? panel_c : _0432_;
-  assign _0434_ = _0048_ ? _0432_ : _0433_;
-  assign _0435_ = abort ? _0432_ : _0434_;
-  function [39:0] _1028_;
+  assign _0399_ = _0991_(_0395_, { _0407_, _0403_, _0398_ }, { _0408_, _0404_, _0400_ });
+  assign _0400_ = state_state == 3'h4;
+  assign _0401_ = _0017_ ? _0020_[39:4] : _0395_;
+  assign _0402_ = walk_takes_b ? _0401_ : _0395_;
+  assign _0403_ = abort ? _0395_ : _0402_;
+  assign _0404_ = state_state == 3'h2;
+  assign _0405_ = _0147_ ? _0150_[39:4] : _0395_;
+  assign _0406_ = walk_takes_a ? _0405_ : _0395_;
+  assign _0407_ = abort ? _0395_ : _0406_;
+  assign _0408_ = state_state == 3'h1;
+  assign _0409_ = ends_row ? next_address : address;
+  assign _0410_ = bursts_i_valid ? _0409_ : address;
+  assign _0411_ = _0049_ ? panel_c : _0410_;
+  assign _0412_ = _0048_ ? _0410_ : _0411_;
+  assign _0413_ = abort ? _0410_ : _0412_;
+  function [39:0] _1006_;
     input [39:0] a;
     input [119:0] b;
     input [2:0] s;
     case (s)
       3'b001:
-        _1028_ = b[39:0];
+        _1006_ = b[39:0];
       3'b010:
-        _1028_ = b[79:40];
+        _1006_ = b[79:40];
       3'b100:
-        _1028_ = b[119:80];
+        _1006_ = b[119:80];
       3'b000:
-        _1028_ = a;
+        _1006_ = a;
       default:
-        _1028_ = 40'bx;
+        _1006_ = 40'bx;
     endcase
   endfunction
-  assign _0436_ = _1028_(_0432_, { _0444_, _0440_, _0435_ }, { _0445_, _0441_, _0437_ });
-  assign _0437_ = state_state == 3'h4;
-  assign _0438_ = _0017_ ? _0019_[39:0] : _0432_;
-  assign _0439_ = walk_takes_b ? _0438_ : _0432_;
-  assign _0440_ = abort ? _0432_ : _0439_;
-  assign _0441_ = state_state == 3'h2;
-  assign _0442_ = _0147_ ? _0149_[39:0] : _0432_;
-  assign _0443_ = walk_takes_a ? _0442_ : _0432_;
-  assign _0444_ = abort ? _0432_ : _0443_;
-  assign _0445_ = state_state == 3'h1;
-  assign _0446_ = ends_row ? chunk_beat : _0132_[6:0];
-  assign _0447_ = bursts_i_valid ? _0446_ : ring_beat;
-  assign _0448_ = _0049_ ? 7'h0 : _0447_;
-  assign _0449_ = _0048_ ? _0447_ : _0448_;
-  assign _0450_ = abort ? _0447_ : _0449_;
-  function [6:0] _1043_;
+  assign _0414_ = _1006_(_0410_, { _0422_, _0418_, _0413_ }, { _0423_, _0419_, _0415_ });
+  assign _0415_ = state_state == 3'h4;
+  assign _0416_ = _0017_ ? _0019_[39:0] : _0410_;
+  assign _0417_ = walk_takes_b ? _0416_ : _0410_;
+  assign _0418_ = abort ? _0410_ : _0417_;
+  assign _0419_ = state_state == 3'h2;
+  assign _0420_ = _0147_ ? _0149_[39:0] : _0410_;
+  assign _0421_ = walk_takes_a ? _0420_ : _0410_;
+  assign _0422_ = abort ? _0410_ : _0421_;
+  assign _0423_ = state_state == 3'h1;
+  assign _0424_ = ends_row ? chunk_beat : _0132_[6:0];
+  assign _0425_ = bursts_i_valid ? _0424_ : ring_beat;
+  assign _0426_ = _0049_ ? 7'h0 : _0425_;
+  assign _0427_ = _0048_ ? _0425_ : _0426_;
+  assign _0428_ = abort ? _0425_ : _0427_;
+  function [6:0] _1021_;
     input [6:0] a;
     input [20:0] b;
     input [2:0] s;
     case (s)
       3'b001:
-        _1043_ = b[6:0];
+        _1021_ = b[6:0];
       3'b010:
-        _1043_ = b[13:7];
+        _1021_ = b[13:7];
       3'b100:
-        _1043_ = b[20:14];
+        _1021_ = b[20:14];
       3'b000:
-        _1043_ = a;
+        _1021_ = a;
       default:
-        _1043_ = 7'bx;
+        _1021_ = 7'bx;
     endcase
   endfunction
-  assign _0451_ = _1043_(_0447_, { _0459_, _0455_, _0450_ }, { _0460_, _0456_, _0452_ });
-  assign _0452_ = state_state == 3'h4;
-  assign _0453_ = _0017_ ? head_b[6:0] : _0447_;
-  assign _0454_ = walk_takes_b ? _0453_ : _0447_;
-  assign _0455_ = abort ? _0447_ : _0454_;
-  assign _0456_ = state_state == 3'h2;
-  assign _0457_ = _0147_ ? head_a[6:0] : _0447_;
-  assign _0458_ = walk_takes_a ? _0457_ : _0447_;
-  assign _0459_ = abort ? _0447_ : _0458_;
-  assign _0460_ = state_state == 3'h1;
-  assign _0461_ = ends_row ? _0120_[3:0] : row;
-  assign _0462_ = bursts_i_valid ? _0461_ : row;
-  assign _0463_ = _0049_ ? 4'h0 : _0462_;
-  assign _0464_ = _0048_ ? _0462_ : _0463_;
-  assign _0465_ = abort ? _0462_ : _0464_;
-  function [3:0] _1058_;
+  assign _0429_ = _1021_(_0425_, { _0437_, _0433_, _0428_ }, { _0438_, _0434_, _0430_ });
+  assign _0430_ = state_state == 3'h4;
+  assign _0431_ = _0017_ ? head_b[6:0] : _0425_;
+  assign _0432_ = walk_takes_b ? _0431_ : _0425_;
+  assign _0433_ = abort ? _0425_ : _0432_;
+  assign _0434_ = state_state == 3'h2;
+  assign _0435_ = _0147_ ? head_a[6:0] : _0425_;
+  assign _0436_ = walk_takes_a ? _0435_ : _0425_;
+  assign _0437_ = abort ? _0425_ : _0436_;
+  assign _0438_ = state_state == 3'h1;
+  assign _0439_ = ends_row ? _0120_[3:0] : row;
+  assign _0440_ = bursts_i_valid ? _0439_ : row;
+  assign _0441_ = _0049_ ? 4'h0 : _0440_;
+  assign _0442_ = _0048_ ? _0440_ : _0441_;
+  assign _0443_ = abort ? _0440_ : _0442_;
+  function [3:0] _1036_;
     input [3:0] a;
     input [11:0] b;
     input [2:0] s;
     case (s)
       3'b001:
-        _1058_ = b[3:0];
+        _1036_ = b[3:0];
       3'b010:
-        _1058_ = b[7:4];
+        _1036_ = b[7:4];
       3'b100:
-        _1058_ = b[11:8];
+        _1036_ = b[11:8];
       3'b000:
-        _1058_ = a;
+        _1036_ = a;
       default:
-        _1058_ = 4'bx;
+        _1036_ = 4'bx;
     endcase
   endfunction
-  assign _0466_ = _1058_(_0462_, { _0474_, _0470_, _0465_ }, { _0475_, _0471_, _0467_ });
-  assign _0467_ = state_state == 3'h4;
-  assign _0468_ = _0017_ ? 4'h0 : _0462_;
-  assign _0469_ = walk_takes_b ? _0468_ : _0462_;
-  assign _0470_ = abort ? _0462_ : _0469_;
-  assign _0471_ = state_state == 3'h2;
-  assign _0472_ = _0147_ ? 4'h0 : _0462_;
-  assign _0473_ = walk_takes_a ? _0472_ : _0462_;
-  assign _0474_ = abort ? _0462_ : _0473_;
-  assign _0475_ = state_state == 3'h1;
-  assign _0476_ = _0106_ ? 1'h1 : 1'h0;
-  assign _0477_ = _0105_ ? 1'h0 : _0476_;
-  assign _0478_ = abort ? 1'h0 : _0477_;
-  assign channels_asked = _0479_ ? _0478_ : 1'h0;
-  assign _0479_ = state_state == 3'h4;
-  assign _0480_ = _0107_ ? 1'h1 : 1'h0;
-  function [0:0] _1074_;
+  assign _0444_ = _1036_(_0440_, { _0452_, _0448_, _0443_ }, { _0453_, _0449_, _0445_ });
+  assign _0445_ = state_state == 3'h4;
+  assign _0446_ = _0017_ ? 4'h0 : _0440_;
+  assign _0447_ = walk_takes_b ? _0446_ : _0440_;
+  assign _0448_ = abort ? _0440_ : _0447_;
+  assign _0449_ = state_state == 3'h2;
+  assign _0450_ = _0147_ ? 4'h0 : _0440_;
+  assign _0451_ = walk_takes_a ? _0450_ : _0440_;
+  assign _0452_ = abort ? _0440_ : _0451_;
+  assign _0453_ = state_state == 3'h1;
+  assign _0454_ = _0106_ ? 1'h1 : 1'h0;
+  assign _0455_ = _0105_ ? 1'h0 : _0454_;
+  assign _0456_ = abort ? 1'h0 : _0455_;
+  assign channels_asked = _0457_ ? _0456_ : 1'h0;
+  assign _0457_ = state_state == 3'h4;
+  assign _0458_ = _0107_ ? 1'h1 : 1'h0;
+  function [0:0] _1052_;
     input [0:0] a;
     input [1:0] b;
     input [1:0] s;
     case (s)
       2'b01:
-        _1074_ = b[0:0];
+        _1052_ = b[0:0];
       2'b10:
-        _1074_ = b[1:1];
+        _1052_ = b[1:1];
       2'b00:
-        _1074_ = a;
+        _1052_ = a;
       default:
-        _1074_ = 1'bx;
+        _1052_ = 1'bx;
     endcase
   endfunction
-  assign step_done = _1074_(1'h0, { _0483_, _0480_ }, { _0484_, _0481_ });
-  assign _0481_ = state_state == 3'h6;
-  assign _0482_ = _0105_ ? 1'h1 : 1'h0;
-  assign _0483_ = abort ? 1'h0 : _0482_;
-  assign _0484_ = state_state == 3'h4;
-  function [0:0] _1079_;
+  assign step_done = _1052_(1'h0, { _0461_, _0458_ }, { _0462_, _0459_ });
+  assign _0459_ = state_state == 3'h6;
+  assign _0460_ = _0105_ ? 1'h1 : 1'h0;
+  assign _0461_ = abort ? 1'h0 : _0460_;
+  assign _0462_ = state_state == 3'h4;
+  function [0:0] _1057_;
     input [0:0] a;
     input [2:0] b;
     input [2:0] s;
     case (s)
       3'b001:
-        _1079_ = b[0:0];
+        _1057_ = b[0:0];
       3'b010:
-        _1079_ = b[1:1];
+        _1057_ = b[1:1];
       3'b100:
-        _1079_ = b[2:2];
+        _1057_ = b[2:2];
       3'b000:
-        _1079_ = a;
+        _1057_ = a;
       default:
-        _1079_ = 1'bx;
+        _1057_ = 1'bx;
     endcase
   endfunction
-  assign asks = _1079_(1'h0, 3'h7, { _0487_, _0486_, _0485_ });
-  assign _0485_ = state_state == 3'h6;
-  assign _0486_ = state_state == 3'h5;
-  assign _0487_ = state_state == 3'h3;
-  assign quiet = _0488_ ? _0102_ : 1'h0;
-  assign _0488_ = ! state_state;
+  assign asks = _1057_(1'h0, 3'h7, { _0465_, _0464_, _0463_ });
+  assign _0463_ = state_state == 3'h6;
+  assign _0464_ = state_state == 3'h5;
+  assign _0465_ = state_state == 3'h3;
+  assign quiet = _0466_ ? _0102_ : 1'h0;
+  assign _0466_ = ! state_state;
   assign write_b = _0060_ ? lanes_b : 16'h0;
   assign lanes_b = plan[246] ? _0029_[15:0] : _0039_;
   assign write_a = _0011_ ? lanes_a : 16'h0;
   assign lanes_a = plan[170] ? _0145_[15:0] : _0155_;
-  assign _0489_ = state_state == 3'h4;
-  assign _0490_ = state_state == 3'h5;
-  assign _0491_ = state_state == 3'h2;
-  assign _0492_ = state_state == 3'h2;
-  assign _0493_ = state_state == 3'h3;
-  assign _0494_ = state_state == 3'h1;
-  assign _0495_ = state_state == 3'h1;
-  assign _0496_ = _0049_ ? channel_slot : 3'hx;
-  assign _0497_ = _0048_ ? 3'hx : _0496_;
-  assign _0498_ = abort ? 3'hx : _0497_;
-  function [2:0] _1099_;
+  assign _0467_ = state_state == 3'h4;
+  assign _0468_ = state_state == 3'h5;
+  assign _0469_ = state_state == 3'h2;
+  assign _0470_ = state_state == 3'h2;
+  assign _0471_ = state_state == 3'h3;
+  assign _0472_ = state_state == 3'h1;
+  assign _0473_ = state_state == 3'h1;
+  assign _0474_ = _0049_ ? channel_slot : 3'hx;
+  assign _0475_ = _0048_ ? 3'hx : _0474_;
+  assign _0476_ = abort ? 3'hx : _0475_;
+  function [2:0] _1077_;
     input [2:0] a;
     input [8:0] b;
     input [2:0] s;
     case (s)
       3'b001:
-        _1099_ = b[2:0];
+        _1077_ = b[2:0];
       3'b010:
-        _1099_ = b[5:3];
+        _1077_ = b[5:3];
       3'b100:
-        _1099_ = b[8:6];
+        _1077_ = b[8:6];
       3'b000:
-        _1099_ = a;
+        _1077_ = a;
       default:
-        _1099_ = 3'bx;
+        _1077_ = 3'bx;
     endcase
   endfunction
-  assign _0499_ = _1099_(3'hx, { _0507_, _0503_, _0498_ }, { _0508_, _0504_, _0500_ });
-  assign _0500_ = state_state == 3'h4;
-  assign _0501_ = _0017_ ? chunks_b[2:0] : 3'hx;
-  assign _0502_ = walk_takes_b ? _0501_ : 3'hx;
-  assign _0503_ = abort ? 3'hx : _0502_;
-  assign _0504_ = state_state == 3'h2;
-  assign _0505_ = _0147_ ? chunks_a[2:0] : 3'hx;
-  assign _0506_ = walk_takes_a ? _0505_ : 3'hx;
-  assign _0507_ = abort ? 3'hx : _0506_;
-  assign _0508_ = state_state == 3'h1;
-  assign _0509_ = _0017_ ? head_b[6:0] : 7'hxx;
-  assign _0510_ = walk_takes_b ? _0509_ : 7'hxx;
-  assign _0511_ = abort ? 7'hxx : _0510_;
-  function [6:0] _1112_;
+  assign _0477_ = _1077_(3'hx, { _0485_, _0481_, _0476_ }, { _0486_, _0482_, _0478_ });
+  assign _0478_ = state_state == 3'h4;
+  assign _0479_ = _0017_ ? chunks_b[2:0] : 3'hx;
+  assign _0480_ = walk_takes_b ? _0479_ : 3'hx;
+  assign _0481_ = abort ? 3'hx : _0480_;
+  assign _0482_ = state_state == 3'h2;
+  assign _0483_ = _0147_ ? chunks_a[2:0] : 3'hx;
+  assign _0484_ = walk_takes_a ? _0483_ : 3'hx;
+  assign _0485_ = abort ? 3'hx : _0484_;
+  assign _0486_ = state_state == 3'h1;
+  assign _0487_ = _0017_ ? head_b[6:0] : 7'hxx;
+  assign _0488_ = walk_takes_b ? _0487_ : 7'hxx;
+  assign _0489_ = abort ? 7'hxx : _0488_;
+  function [6:0] _1090_;
     input [6:0] a;
     input [13:0] b;
     input [1:0] s;
     case (s)
       2'b01:
-        _1112_ = b[6:0];
+        _1090_ = b[6:0];
       2'b10:
-        _1112_ = b[13:7];
+        _1090_ = b[13:7];
       2'b00:
-        _1112_ = a;
+        _1090_ = a;
       default:
-        _1112_ = 7'bx;
+        _1090_ = 7'bx;
     endcase
   endfunction
-  assign _0512_ = _1112_(7'hxx, { _0516_, _0511_ }, { _0517_, _0513_ });
-  assign _0513_ = state_state == 3'h2;
-  assign _0514_ = _0147_ ? head_a[6:0] : 7'hxx;
-  assign _0515_ = walk_takes_a ? _0514_ : 7'hxx;
-  assign _0516_ = abort ? 7'hxx : _0515_;
-  assign _0517_ = state_state == 3'h1;
-  assign _0518_ = _0049_ ? 32'd0 : 32'hxxxxxxxx;
-  assign _0519_ = _0048_ ? 32'hxxxxxxxx : _0518_;
-  assign _0520_ = abort ? 32'hxxxxxxxx : _0519_;
-  function [31:0] _1121_;
+  assign _0490_ = _1090_(7'hxx, { _0494_, _0489_ }, { _0495_, _0491_ });
+  assign _0491_ = state_state == 3'h2;
+  assign _0492_ = _0147_ ? head_a[6:0] : 7'hxx;
+  assign _0493_ = walk_takes_a ? _0492_ : 7'hxx;
+  assign _0494_ = abort ? 7'hxx : _0493_;
+  assign _0495_ = state_state == 3'h1;
+  assign _0496_ = _0049_ ? 32'd0 : 32'hxxxxxxxx;
+  assign _0497_ = _0048_ ? 32'hxxxxxxxx : _0496_;
+  assign _0498_ = abort ? 32'hxxxxxxxx : _0497_;
+  function [31:0] _1099_;
     input [31:0] a;
     input [95:0] b;
     input [2:0] s;
     case (s)
       3'b001:
-        _1121_ = b[31:0];
+        _1099_ = b[31:0];
       3'b010:
-        _1121_ = b[63:32];
+        _1099_ = b[63:32];
       3'b100:
-        _1121_ = b[95:64];
+        _1099_ = b[95:64];
       3'b000:
-        _1121_ = a;
+        _1099_ = a;
       default:
-        _1121_ = 32'bx;
+        _1099_ = 32'bx;
     endcase
   endfunction
-  assign _0521_ = _1121_(32'hxxxxxxxx, { _0529_, _0525_, _0520_ }, { _0530_, _0526_, _0522_ });
-  assign _0522_ = state_state == 3'h4;
-  assign _0523_ = _0017_ ? plan[243:212] : 32'hxxxxxxxx;
-  assign _0524_ = walk_takes_b ? _0523_ : 32'hxxxxxxxx;
-  assign _0525_ = abort ? 32'hxxxxxxxx : _0524_;
-  assign _0526_ = state_state == 3'h2;
-  assign _0527_ = _0147_ ? plan[167:136] : 32'hxxxxxxxx;
-  assign _0528_ = walk_takes_a ? _0527_ : 32'hxxxxxxxx;
-  assign _0529_ = abort ? 32'hxxxxxxxx : _0528_;
-  assign _0530_ = state_state == 3'h1;
-  assign _0531_ = _0049_ ? { 15'h0, _0058_ } : 24'hxxxxxx;
-  assign _0532_ = _0048_ ? 24'hxxxxxx : _0531_;
-  assign _0533_ = abort ? 24'hxxxxxx : _0532_;
-  function [23:0] _1134_;
+  assign _0499_ = _1099_(32'hxxxxxxxx, { _0507_, _0503_, _0498_ }, { _0508_, _0504_, _0500_ });
+  assign _0500_ = state_state == 3'h4;
+  assign _0501_ = _0017_ ? plan[243:212] : 32'hxxxxxxxx;
+  assign _0502_ = walk_takes_b ? _0501_ : 32'hxxxxxxxx;
+  assign _0503_ = abort ? 32'hxxxxxxxx : _0502_;
+  assign _0504_ = state_state == 3'h2;
+  assign _0505_ = _0147_ ? plan[167:136] : 32'hxxxxxxxx;
+  assign _0506_ = walk_takes_a ? _0505_ : 32'hxxxxxxxx;
+  assign _0507_ = abort ? 32'hxxxxxxxx : _0506_;
+  assign _0508_ = state_state == 3'h1;
+  assign _0509_ = _0049_ ? { 15'h0, _0058_ } : 24'hxxxxxx;
+  assign _0510_ = _0048_ ? 24'hxxxxxx : _0509_;
+  assign _0511_ = abort ? 24'hxxxxxx : _0510_;
+  function [23:0] _1112_;
     input [23:0] a;
     input [71:0] b;
     input [2:0] s;
     case (s)
       3'b001:
-        _1134_ = b[23:0];
+        _1112_ = b[23:0];
       3'b010:
-        _1134_ = b[47:24];
+        _1112_ = b[47:24];
       3'b100:
-        _1134_ = b[71:48];
+        _1112_ = b[71:48];
       3'b000:
-        _1134_ = a;
+        _1112_ = a;
       default:
-        _1134_ = 24'bx;
+        _1112_ = 24'bx;
     endcase
   endfunction
-  assign _0534_ = _1134_(24'hxxxxxx, { _0542_, _0538_, _0533_ }, { _0543_, _0539_, _0535_ });
-  assign _0535_ = state_state == 3'h4;
-  assign _0536_ = _0017_ ? _0018_[23:0] : 24'hxxxxxx;
-  assign _0537_ = walk_takes_b ? _0536_ : 24'hxxxxxx;
-  assign _0538_ = abort ? 24'hxxxxxx : _0537_;
-  assign _0539_ = state_state == 3'h2;
-  assign _0540_ = _0147_ ? _0148_[23:0] : 24'hxxxxxx;
-  assign _0541_ = walk_takes_a ? _0540_ : 24'hxxxxxx;
-  assign _0542_ = abort ? 24'hxxxxxx : _0541_;
-  assign _0543_ = state_state == 3'h1;
-  assign _0544_ = _0049_ ? 5'h01 : 5'hxx;
-  assign _0545_ = _0048_ ? 5'hxx : _0544_;
-  assign _0546_ = abort ? 5'hxx : _0545_;
-  function [4:0] _1147_;
+  assign _0512_ = _1112_(24'hxxxxxx, { _0520_, _0516_, _0511_ }, { _0521_, _0517_, _0513_ });
+  assign _0513_ = state_state == 3'h4;
+  assign _0514_ = _0017_ ? _0018_[23:0] : 24'hxxxxxx;
+  assign _0515_ = walk_takes_b ? _0514_ : 24'hxxxxxx;
+  assign _0516_ = abort ? 24'hxxxxxx : _0515_;
+  assign _0517_ = state_state == 3'h2;
+  assign _0518_ = _0147_ ? _0148_[23:0] : 24'hxxxxxx;
+  assign _0519_ = walk_takes_a ? _0518_ : 24'hxxxxxx;
+  assign _0520_ = abort ? 24'hxxxxxx : _0519_;
+  assign _0521_ = state_state == 3'h1;
+  assign _0522_ = _0049_ ? 5'h01 : 5'hxx;
+  assign _0523_ = _0048_ ? 5'hxx : _0522_;
+  assign _0524_ = abort ? 5'hxx : _0523_;
+  function [4:0] _1125_;
     input [4:0] a;
     input [14:0] b;
     input [2:0] s;
     case (s)
       3'b001:
-        _1147_ = b[4:0];
+        _1125_ = b[4:0];
       3'b010:
-        _1147_ = b[9:5];
+        _1125_ = b[9:5];
       3'b100:
-        _1147_ = b[14:10];
+        _1125_ = b[14:10];
       3'b000:
-        _1147_ = a;
+        _1125_ = a;
       default:
-        _1147_ = 5'bx;
+        _1125_ = 5'bx;
     endcase
   endfunction
-  assign _0547_ = _1147_(5'hxx, { _0289_, _0551_, _0546_ }, { _0290_, _0552_, _0548_ });
-  assign _0548_ = state_state == 3'h4;
-  assign _0549_ = _0017_ ? walk_cols : 5'hxx;
-  assign _0550_ = walk_takes_b ? _0549_ : 5'hxx;
-  assign _0551_ = abort ? 5'hxx : _0550_;
-  assign _0552_ = state_state == 3'h2;
-  assign _0553_ = _0147_ ? walk_rows : 5'hxx;
+  assign _0525_ = _1125_(5'hxx, { _0533_, _0529_, _0524_ }, { _0534_, _0530_, _0526_ });
+  assign _0526_ = state_state == 3'h4;
+  assign _0527_ = _0017_ ? walk_cols : 5'hxx;
+  assign _0528_ = walk_takes_b ? _0527_ : 5'hxx;
+  assign _0529_ = abort ? 5'hxx : _0528_;
+  assign _0530_ = state_state == 3'h2;
+  assign _0531_ = _0147_ ? walk_rows : 5'hxx;
+  assign _0532_ = walk_takes_a ? _0531_ : 5'hxx;
+  assign _0533_ = abort ? 5'hxx : _0532_;
+  assign _0534_ = state_state == 3'h1;
+  assign _0535_ = _0049_ ? 2'h2 : 2'hx;
+  assign _0536_ = _0048_ ? 2'hx : _0535_;
+  assign _0537_ = abort ? 2'hx : _0536_;
+  function [1:0] _1138_;
+    input [1:0] a;
+    input [5:0] b;
+    input [2:0] s;
+    case (s)
+      3'b001:
+        _1138_ = b[1:0];
+      3'b010:
+        _1138_ = b[3:2];
+      3'b100:
+        _1138_ = b[5:4];
+      3'b000:
+        _1138_ = a;
+      default:
+        _1138_ = 2'bx;
+    endcase
+  endfunction
+  assign _0538_ = _1138_(2'hx, { _0546_, _0542_, _0537_ }, { _0547_, _0543_, _0539_ });
+  assign _0539_ = state_state == 3'h4;
+  assign _0540_ = _0017_ ? 2'h1 : 2'hx;
+  assign _0541_ = walk_takes_b ? _0540_ : 2'hx;
+  assign _0542_ = abort ? 2'hx : _0541_;
+  assign _0543_ = state_state == 3'h2;
+  assign _0544_ = _0147_ ? 2'h0 : 2'hx;
+  assign _0545_ = walk_takes_a ? _0544_ : 2'hx;
+  assign _0546_ = abort ? 2'hx : _0545_;
+  assign _0547_ = state_state == 3'h1;
+  assign _0548_ = _0077_ ? 3'h0 : 3'hx;
+  assign _0549_ = walk_last ? 3'h0 : 3'h1;
+  assign _0550_ = _0075_ ? _0549_ : _0548_;
+  function [2:0] _1151_;
+    input [2:0] a;
+    input [20:0] b;
+    input [6:0] s;
+    case (s)
+      7'b0000001:
+        _1151_ = b[2:0];
+      7'b0000010:
+        _1151_ = b[5:3];
+      7'b0000100:
+        _1151_ = b[8:6];
+      7'b0001000:
+        _1151_ = b[11:9];
+      7'b0010000:
+        _1151_ = b[14:12];
+      7'b0100000:
+        _1151_ = b[17:15];
+      7'b1000000:
+        _1151_ = b[20:18];
+      7'b0000000:
+        _1151_ = a;
+      default:
+        _1151_ = 3'bx;
+    endcase
+  endfunction
+  assign _0551_ = _1151_(3'hx, { _0306_, _0304_, _0300_, _0297_, _0293_, _0290_, _0550_ }, { _0307_, _0305_, _0301_, _0298_, _0294_, _0291_, _0552_ });
+  assign _0552_ = state_state == 3'h6;
+  assign _0553_ = _0049_ ? 3'h6 : 3'hx;
   queue_21x64 bursts (
     .clk(clk),
     .i_payload({ \burst.ends , address[3:0], ring_beat, slot, row, kind }),
@@ -6470,7 +6470,7 @@ module ovp_encoder8_v16(odd, pair, even);
   wire [6:0] _060_;
   wire [16:0] _061_;
   wire [16:0] _062_;
-  wire [15:0] _063_;
+  wire [6:0] _063_;
   wire [6:0] _064_;
   wire [6:0] _065_;
   wire [6:0] _066_;
@@ -6478,7 +6478,7 @@ module ovp_encoder8_v16(odd, pair, even);
   wire [6:0] _068_;
   wire [6:0] _069_;
   wire [6:0] _070_;
-  wire [6:0] _071_;
+  wire [15:0] _071_;
   input [15:0] even;
   wire [6:0] even_clamped;
   wire even_is_outlier;
@@ -6572,17 +6572,17 @@ module ovp_encoder8_v16(odd, pair, even);
   assign _007_ = kept >= 16'h8000;
   assign { rounded_14, _008_[10:0] } = kept[14:0] + 11'h400;
   assign _010_ = kept < 16'h8000;
-  assign _063_ = even_is_outlier ? { 8'h80, outlier[7], outlier_code } : { odd_normal, even_normal };
-  assign pair = keep_odd ? { outlier[7], outlier_code, 8'h80 } : _063_;
-  assign _064_ = _007_ ? 7'h40 : 7'h0;
-  assign _065_ = _011_ ? _013_[6:0] : _064_;
-  assign _066_ = _017_ ? _020_[6:0] : _065_;
-  assign _067_ = _024_ ? _026_[6:0] : _066_;
-  assign _068_ = _031_ ? _033_[6:0] : _067_;
-  assign _069_ = _037_ ? _040_ : _068_;
-  assign _070_ = _044_ ? _046_ : _069_;
-  assign _071_ = _051_ ? _053_ : _070_;
-  assign outlier_code = _058_ ? _060_ : _071_;
+  assign pair = keep_odd ? { outlier[7], outlier_code, 8'h80 } : _071_;
+  assign _063_ = _007_ ? 7'h40 : 7'h0;
+  assign _064_ = _011_ ? _013_[6:0] : _063_;
+  assign _065_ = _017_ ? _020_[6:0] : _064_;
+  assign _066_ = _024_ ? _026_[6:0] : _065_;
+  assign _067_ = _031_ ? _033_[6:0] : _066_;
+  assign _068_ = _037_ ? _040_ : _067_;
+  assign _069_ = _044_ ? _046_ : _068_;
+  assign _070_ = _051_ ? _053_ : _069_;
+  assign outlier_code = _058_ ? _060_ : _070_;
+  assign _071_ = even_is_outlier ? { 8'h80, outlier[7], outlier_code } : { odd_normal, even_normal };
   assign _002_[6:0] = odd_clamped;
   assign _008_[15:11] = rounded_14;
   assign _014_[14:10] = rounded_13;
@@ -6778,136 +6778,64 @@ endmodule
 
 module requantizer_4(channels, count, c_format, relu, clk, rst, data, sums);
   wire _000_;
-  wire [63:0] _001_;
-  wire [48:0] _002_;
-  wire [49:0] _003_;
-  wire [49:0] _004_;
+  wire _001_;
+  wire _002_;
+  wire [31:0] _003_;
+  wire [127:0] _004_;
   wire _005_;
-  wire _006_;
+  wire [31:0] _006_;
   wire _007_;
-  wire [50:0] _008_;
+  wire _008_;
   wire _009_;
-  wire [64:0] _010_;
+  wire [31:0] _010_;
   wire _011_;
-  wire _012_;
-  wire [15:0] _013_;
-  wire _014_;
-  wire [15:0] _015_;
-  wire _016_;
+  wire [15:0] _012_;
+  wire _013_;
+  wire [5:0] _014_;
+  wire _015_;
+  wire [31:0] _016_;
   wire _017_;
   wire _018_;
   wire _019_;
-  wire [31:0] _020_;
-  wire [127:0] _021_;
+  wire _020_;
+  wire [31:0] _021_;
   wire _022_;
-  wire _023_;
+  wire [15:0] _023_;
   wire _024_;
-  wire _025_;
+  wire [5:0] _025_;
   wire _026_;
-  wire _027_;
-  wire [15:0] _028_;
-  wire [63:0] _029_;
-  wire [15:0] _030_;
-  wire [15:0] _031_;
-  wire [15:0] _032_;
-  wire [64:0] _033_;
-  wire [63:0] _034_;
-  wire [64:0] _035_;
-  wire _036_;
+  wire [31:0] _027_;
+  wire _028_;
+  wire _029_;
+  wire _030_;
+  wire [31:0] _031_;
+  wire _032_;
+  wire [15:0] _033_;
+  wire _034_;
+  wire _035_;
+  wire [5:0] _036_;
   wire _037_;
-  wire [32:0] _038_;
+  wire [31:0] _038_;
   wire _039_;
   wire _040_;
-  wire [48:0] _041_;
-  wire _042_;
-  wire [49:0] _043_;
-  wire [49:0] _044_;
+  wire _041_;
+  wire [31:0] _042_;
+  wire _043_;
+  wire [15:0] _044_;
   wire _045_;
-  wire _046_;
+  wire [5:0] _046_;
   wire _047_;
-  wire [50:0] _048_;
+  wire _048_;
   wire _049_;
   wire _050_;
   wire _051_;
-  wire [15:0] _052_;
+  wire _052_;
   wire _053_;
-  wire [15:0] _054_;
-  wire _055_;
-  wire _056_;
-  wire [32:0] _057_;
-  wire _058_;
-  wire _059_;
-  wire _060_;
-  wire [48:0] _061_;
-  wire [49:0] _062_;
-  wire [49:0] _063_;
-  wire _064_;
-  wire _065_;
-  wire _066_;
-  wire [50:0] _067_;
-  wire _068_;
-  wire _069_;
-  wire _070_;
-  wire [15:0] _071_;
-  wire _072_;
-  wire [15:0] _073_;
-  wire _074_;
-  wire _075_;
-  wire [63:0] _076_;
-  wire [32:0] _077_;
-  wire _078_;
-  wire _079_;
-  wire [48:0] _080_;
-  wire [49:0] _081_;
-  wire [49:0] _082_;
-  wire [64:0] _083_;
-  wire _084_;
-  wire _085_;
-  wire _086_;
-  wire [50:0] _087_;
-  wire _088_;
-  wire _089_;
-  wire _090_;
-  wire [15:0] _091_;
-  wire _092_;
-  wire [15:0] _093_;
-  wire _094_;
-  wire _095_;
-  wire [32:0] _096_;
-  wire _097_;
-  wire _098_;
-  wire _099_;
-  wire _100_;
-  wire _101_;
-  wire _102_;
-  wire [15:0] _103_;
-  wire [15:0] _104_;
-  wire [32:0] _105_;
-  wire [15:0] _106_;
-  wire [15:0] _107_;
-  wire [32:0] _108_;
-  wire [15:0] _109_;
-  wire [15:0] _110_;
-  wire [32:0] _111_;
-  wire [14:0] _112_;
-  wire [14:0] _113_;
-  wire [15:0] _114_;
-  wire [15:0] _115_;
-  wire [32:0] _116_;
-  wire [48:0] below0;
-  wire [48:0] below1;
-  wire [48:0] below2;
-  wire [48:0] below3;
-  reg [32:0] biased0 = 33'h0;
-  reg [32:0] biased1 = 33'h0;
-  reg [32:0] biased2 = 33'h0;
-  reg [32:0] biased3 = 33'h0;
+  wire _054_;
+  wire [14:0] _055_;
+  wire [14:0] _056_;
   input [2:0] c_format;
   input [255:0] channels;
-  reg [15:0] clamped0 = 16'h0;
-  reg [15:0] clamped1 = 16'h0;
-  reg [15:0] clamped2 = 16'h0;
-  reg [15:0] clamped3 = 16'h0;
   input clk;
   input [2:0] count;
   output [127:0] data;
@@ -6917,294 +6845,247 @@ module requantizer_4(channels, count, c_format, relu, clk, rst, data, sums);
   wire [15:0] encoder8_0_pair;
   wire [15:0] encoder8_1_pair;
   wire [14:0] limit;
-  reg [15:0] multiplier0 = 16'h0;
-  reg [15:0] multiplier1 = 16'h0;
-  reg [15:0] multiplier2 = 16'h0;
-  reg [15:0] multiplier3 = 16'h0;
-  reg [48:0] product0 = 49'h0;
-  reg [48:0] product1 = 49'h0;
-  reg [48:0] product2 = 49'h0;
-  reg [48:0] product3 = 49'h0;
-  reg [49:0] quotient0 = 50'h0;
-  reg [49:0] quotient1 = 50'h0;
-  reg [49:0] quotient2 = 50'h0;
-  reg [49:0] quotient3 = 50'h0;
   input relu;
-  reg [48:0] rounded0 = 49'h0;
-  reg [48:0] rounded1 = 49'h0;
-  reg [48:0] rounded2 = 49'h0;
-  reg [48:0] rounded3 = 49'h0;
+  wire [48:0] rescaler0_rounded;
+  wire [15:0] rescaler0_value;
+  wire [48:0] rescaler1_rounded;
+  wire [15:0] rescaler1_value;
+  wire [48:0] rescaler2_rounded;
+  wire [15:0] rescaler2_value;
+  wire [48:0] rescaler3_rounded;
+  wire [15:0] rescaler3_value;
   input rst;
-  reg [5:0] shift0_0 = 6'h0;
-  reg [5:0] shift0_1 = 6'h0;
-  reg [5:0] shift0_2 = 6'h0;
-  reg [5:0] shift0_3 = 6'h0;
-  reg [5:0] shift1_0 = 6'h0;
-  reg [5:0] shift1_1 = 6'h0;
-  reg [5:0] shift1_2 = 6'h0;
-  reg [5:0] shift1_3 = 6'h0;
-  reg sticky0 = 1'h0;
-  reg sticky1 = 1'h0;
-  reg sticky2 = 1'h0;
-  reg sticky3 = 1'h0;
   input [127:0] sums;
   reg [31:0] unscaled0 = 32'd0;
   reg [31:0] unscaled1 = 32'd0;
   reg [31:0] unscaled2 = 32'd0;
   reg [31:0] unscaled3 = 32'd0;
-  assign _000_ = c_format == 1'h1;
-  assign _042_ = c_format == 2'h2;
-  assign _059_ = c_format == 3'h5;
-  assign _076_ = 1'h1 << shift1_0;
-  assign { _083_[64:50], below0, _083_[0] } = _076_ - 1'h1;
-  assign _001_ = 1'h1 << shift1_1;
-  assign { _010_[64:50], below1, _010_[0] } = _001_ - 1'h1;
-  assign _029_ = 1'h1 << shift1_2;
-  assign { _033_[64:50], below2, _033_[0] } = _029_ - 1'h1;
-  assign _034_ = 1'h1 << shift1_3;
-  assign { _035_[64:50], below3, _035_[0] } = _034_ - 1'h1;
-  assign _036_ = count <= 1'h0;
-  assign _037_ = ! c_format;
-  assign _038_ = $signed(sums[31:0]) + $signed(channels[31:0]);
-  assign _039_ = ! c_format;
+  assign _017_ = count <= 1'h1;
+  assign _019_ = ! c_format;
+  assign _020_ = _017_ | _019_;
+  assign _021_ = _020_ ? 32'd0 : channels[95:64];
+  assign _022_ = ! c_format;
+  assign _023_ = _022_ ? 16'h0001 : channels[111:96];
+  assign _024_ = ! c_format;
+  assign _025_ = _024_ ? 6'h0 : channels[117:112];
+  assign _026_ = count <= 2'h2;
+  assign _027_ = _026_ ? 32'd0 : sums[95:64];
+  assign _028_ = count <= 2'h2;
+  assign _029_ = ! c_format;
+  assign _030_ = _028_ | _029_;
+  assign _031_ = _030_ ? 32'd0 : channels[159:128];
+  assign _032_ = ! c_format;
+  assign _033_ = _032_ ? 16'h0001 : channels[175:160];
+  assign _035_ = ! c_format;
+  assign _036_ = _035_ ? 6'h0 : channels[181:176];
+  assign _037_ = count <= 2'h3;
+  assign _038_ = _037_ ? 32'd0 : sums[127:96];
+  assign _039_ = count <= 2'h3;
   assign _040_ = ! c_format;
-  assign _041_ = $signed(biased0) * $signed({ 1'h0, multiplier0 });
-  assign _043_ = $signed({ product0, 1'h0 }) >>> shift1_0;
-  assign _044_ = { product0[48], product0 } & { 1'h0, below0 };
-  assign _045_ = | _044_;
-  assign _046_ = sticky0 | quotient0[1];
-  assign _047_ = quotient0[0] & _046_;
-  assign _048_ = $signed({ quotient0[49], quotient0[49:1] }) + $signed({ 1'h0, _047_ });
-  assign _049_ = $signed(rounded0) > $signed({ 1'h0, limit });
-  assign _050_ = $signed(rounded0) < $signed(1'h0);
-  assign _051_ = _050_ & relu;
-  assign _052_ = - limit;
-  assign _053_ = $signed(rounded0) < $signed(_052_);
-  assign _054_ = - limit;
-  assign _055_ = count <= 1'h1;
-  assign _056_ = ! c_format;
-  assign _057_ = $signed(sums[63:32]) + $signed(channels[95:64]);
-  assign _058_ = ! c_format;
-  assign _060_ = ! c_format;
-  assign _061_ = $signed(biased1) * $signed({ 1'h0, multiplier1 });
-  assign _062_ = $signed({ product1, 1'h0 }) >>> shift1_1;
-  assign _063_ = { product1[48], product1 } & { 1'h0, below1 };
-  assign _064_ = | _063_;
-  assign _065_ = sticky1 | quotient1[1];
-  assign _066_ = quotient1[0] & _065_;
-  assign _067_ = $signed({ quotient1[49], quotient1[49:1] }) + $signed({ 1'h0, _066_ });
-  assign _068_ = $signed(rounded1) > $signed({ 1'h0, limit });
-  assign _069_ = $signed(rounded1) < $signed(1'h0);
-  assign _070_ = _069_ & relu;
-  assign _071_ = - limit;
-  assign _072_ = $signed(rounded1) < $signed(_071_);
-  assign _073_ = - limit;
-  assign _074_ = count <= 2'h2;
-  assign _075_ = ! c_format;
-  assign _077_ = $signed(sums[95:64]) + $signed(channels[159:128]);
-  assign _078_ = ! c_format;
-  assign _079_ = ! c_format;
-  assign _080_ = $signed(biased2) * $signed({ 1'h0, multiplier2 });
-  assign _081_ = $signed({ product2, 1'h0 }) >>> shift1_2;
-  assign _082_ = { product2[48], product2 } & { 1'h0, below2 };
-  assign _084_ = | _082_;
-  assign _085_ = sticky2 | quotient2[1];
-  assign _086_ = quotient2[0] & _085_;
-  assign _087_ = $signed({ quotient2[49], quotient2[49:1] }) + $signed({ 1'h0, _086_ });
-  assign _088_ = $signed(rounded2) > $signed({ 1'h0, limit });
-  assign _089_ = $signed(rounded2) < $signed(1'h0);
-  assign _090_ = _089_ & relu;
-  assign _091_ = - limit;
-  assign _092_ = $signed(rounded2) < $signed(_091_);
-  assign _093_ = - limit;
-  assign _094_ = count <= 2'h3;
-  assign _095_ = ! c_format;
-  assign _096_ = $signed(sums[127:96]) + $signed(channels[223:192]);
-  assign _097_ = ! c_format;
-  assign _098_ = ! c_format;
-  assign _002_ = $signed(biased3) * $signed({ 1'h0, multiplier3 });
-  assign _003_ = $signed({ product3, 1'h0 }) >>> shift1_3;
-  assign _004_ = { product3[48], product3 } & { 1'h0, below3 };
-  assign _005_ = | _004_;
-  assign _006_ = sticky3 | quotient3[1];
-  assign _007_ = quotient3[0] & _006_;
-  assign _008_ = $signed({ quotient3[49], quotient3[49:1] }) + $signed({ 1'h0, _007_ });
-  assign _009_ = $signed(rounded3) > $signed({ 1'h0, limit });
-  assign _011_ = $signed(rounded3) < $signed(1'h0);
-  assign _012_ = _011_ & relu;
-  assign _013_ = - limit;
-  assign _014_ = $signed(rounded3) < $signed(_013_);
-  assign _015_ = - limit;
-  assign _016_ = ! c_format;
-  assign _017_ = c_format == 3'h5;
-  assign _018_ = c_format == 3'h6;
-  assign _019_ = | { _018_, _017_ };
-  assign _020_ = _019_ ? { encoder8_1_pair, encoder8_0_pair } : { 16'h0, encoder4_1_pair, encoder4_0_pair };
-  assign _021_ = _016_ ? { unscaled3, unscaled2, unscaled1, unscaled0 } : { 96'h0, _020_ };
-  assign _022_ = c_format == 2'h2;
-  assign _023_ = c_format == 3'h4;
-  assign _024_ = | { _023_, _022_ };
-  assign _025_ = c_format == 2'h2;
-  assign _026_ = c_format == 3'h4;
-  assign _027_ = | { _026_, _025_ };
+  assign _041_ = _039_ | _040_;
+  assign _042_ = _041_ ? 32'd0 : channels[223:192];
+  assign _043_ = ! c_format;
+  assign _044_ = _043_ ? 16'h0001 : channels[239:224];
+  assign _045_ = ! c_format;
+  assign _046_ = _045_ ? 6'h0 : channels[245:240];
+  assign _047_ = c_format == 2'h2;
+  assign _048_ = c_format == 3'h4;
+  assign _049_ = | { _048_, _047_ };
+  assign _050_ = c_format == 2'h2;
+  assign _052_ = c_format == 3'h4;
+  assign _053_ = | { _052_, _050_ };
   always @(posedge clk)
-    shift1_0 <= shift0_0;
+    unscaled0 <= rescaler0_rounded[31:0];
   always @(posedge clk)
-    product0 <= _041_;
+    unscaled1 <= rescaler1_rounded[31:0];
   always @(posedge clk)
-    quotient0 <= _043_;
+    unscaled2 <= rescaler2_rounded[31:0];
   always @(posedge clk)
-    sticky0 <= _045_;
+    unscaled3 <= rescaler3_rounded[31:0];
+  assign _000_ = c_format == 1'h1;
+  assign _018_ = c_format == 2'h2;
+  assign _034_ = c_format == 3'h5;
+  assign _051_ = ! c_format;
+  assign _054_ = c_format == 3'h5;
+  assign _001_ = c_format == 3'h6;
+  assign _002_ = | { _001_, _054_ };
+  assign _003_ = _002_ ? { encoder8_1_pair, encoder8_0_pair } : { 16'h0, encoder4_1_pair, encoder4_0_pair };
+  assign _004_ = _051_ ? { unscaled3, unscaled2, unscaled1, unscaled0 } : { 96'h0, _003_ };
+  assign _005_ = count <= 1'h0;
+  assign _006_ = _005_ ? 32'd0 : sums[31:0];
+  assign _007_ = count <= 1'h0;
+  assign _008_ = ! c_format;
+  assign _009_ = _007_ | _008_;
+  assign _010_ = _009_ ? 32'd0 : channels[31:0];
+  assign _011_ = ! c_format;
+  assign _012_ = _011_ ? 16'h0001 : channels[47:32];
+  assign _013_ = ! c_format;
+  assign _014_ = _013_ ? 6'h0 : channels[53:48];
+  assign _015_ = count <= 1'h1;
+  assign _016_ = _015_ ? 32'd0 : sums[63:32];
   always @(posedge clk)
-    rounded0 <= _048_[48:0];
-  always @(posedge clk)
-    unscaled0 <= rounded0[31:0];
-  always @(posedge clk)
-    shift1_1 <= shift0_1;
-  always @(posedge clk)
-    product1 <= _061_;
-  always @(posedge clk)
-    quotient1 <= _062_;
-  always @(posedge clk)
-    sticky1 <= _064_;
-  always @(posedge clk)
-    rounded1 <= _067_[48:0];
-  always @(posedge clk)
-    unscaled1 <= rounded1[31:0];
-  always @(posedge clk)
-    shift1_2 <= shift0_2;
-  always @(posedge clk)
-    product2 <= _080_;
-  always @(posedge clk)
-    quotient2 <= _081_;
-  always @(posedge clk)
-    sticky2 <= _084_;
-  always @(posedge clk)
-    rounded2 <= _087_[48:0];
-  always @(posedge clk)
-    unscaled2 <= rounded2[31:0];
-  always @(posedge clk)
-    shift1_3 <= shift0_3;
-  always @(posedge clk)
-    product3 <= _002_;
-  always @(posedge clk)
-    quotient3 <= _003_;
-  always @(posedge clk)
-    sticky3 <= _005_;
-  always @(posedge clk)
-    rounded3 <= _008_[48:0];
-  always @(posedge clk)
-    unscaled3 <= rounded3[31:0];
-  always @(posedge clk)
-    if (!_016_) data[127:32] <= 96'h0;
+    if (!_051_) data[127:32] <= 96'h0;
     else data[127:32] <= { unscaled3, unscaled2, unscaled1 };
   always @(posedge clk)
-    data[31:0] <= _021_[31:0];
-  always @(posedge clk)
-    if (_099_) clamped3[15] <= 1'h0;
-    else clamped3[15] <= _114_[15];
-  always @(posedge clk)
-    clamped3[14:0] <= _032_[14:0];
-  always @(posedge clk)
-    if (_098_) shift0_3 <= 6'h0;
-    else shift0_3 <= channels[245:240];
-  always @(posedge clk)
-    if (_097_) multiplier3 <= 16'h0001;
-    else multiplier3 <= channels[239:224];
-  always @(posedge clk)
-    if (_094_) biased3 <= 33'h0;
-    else biased3 <= _116_;
-  always @(posedge clk)
-    if (_100_) clamped2[15] <= 1'h0;
-    else clamped2[15] <= _103_[15];
-  always @(posedge clk)
-    clamped2[14:0] <= _031_[14:0];
-  always @(posedge clk)
-    if (_079_) shift0_2 <= 6'h0;
-    else shift0_2 <= channels[181:176];
-  always @(posedge clk)
-    if (_078_) multiplier2 <= 16'h0001;
-    else multiplier2 <= channels[175:160];
-  always @(posedge clk)
-    if (_074_) biased2 <= 33'h0;
-    else biased2 <= _105_;
-  always @(posedge clk)
-    if (_101_) clamped1[15] <= 1'h0;
-    else clamped1[15] <= _106_[15];
-  always @(posedge clk)
-    clamped1[14:0] <= _030_[14:0];
-  always @(posedge clk)
-    if (_060_) shift0_1 <= 6'h0;
-    else shift0_1 <= channels[117:112];
-  always @(posedge clk)
-    if (_058_) multiplier1 <= 16'h0001;
-    else multiplier1 <= channels[111:96];
-  always @(posedge clk)
-    if (_055_) biased1 <= 33'h0;
-    else biased1 <= _108_;
-  always @(posedge clk)
-    if (_102_) clamped0[15] <= 1'h0;
-    else clamped0[15] <= _109_[15];
-  always @(posedge clk)
-    clamped0[14:0] <= _028_[14:0];
-  always @(posedge clk)
-    if (_040_) shift0_0 <= 6'h0;
-    else shift0_0 <= channels[53:48];
-  always @(posedge clk)
-    if (_039_) multiplier0 <= 16'h0001;
-    else multiplier0 <= channels[47:32];
-  always @(posedge clk)
-    if (_036_) biased0 <= 33'h0;
-    else biased0 <= _111_;
-  assign _099_ = | { _012_, _009_ };
-  assign _100_ = | { _090_, _088_ };
-  assign _101_ = | { _070_, _068_ };
-  assign _102_ = | { _051_, _049_ };
-  assign _103_ = _092_ ? _093_ : rounded2[15:0];
-  assign _104_ = _090_ ? 16'h0 : _103_;
-  assign _031_ = _088_ ? { 1'h0, limit } : _104_;
-  assign _105_ = _075_ ? { sums[95], sums[95:64] } : _077_;
-  assign _106_ = _072_ ? _073_ : rounded1[15:0];
-  assign _107_ = _070_ ? 16'h0 : _106_;
-  assign _030_ = _068_ ? { 1'h0, limit } : _107_;
-  assign _108_ = _056_ ? { sums[63], sums[63:32] } : _057_;
-  assign _109_ = _053_ ? _054_ : rounded0[15:0];
-  assign _110_ = _051_ ? 16'h0 : _109_;
-  assign _028_ = _049_ ? { 1'h0, limit } : _110_;
-  assign _111_ = _037_ ? { sums[31], sums[31:0] } : _038_;
-  assign _112_ = _000_ ? 15'h0007 : 15'h7fff;
-  assign _113_ = _042_ ? 15'h0010 : _112_;
-  assign limit = _059_ ? 15'h007f : _113_;
-  assign _114_ = _014_ ? _015_ : rounded3[15:0];
-  assign _115_ = _012_ ? 16'h0 : _114_;
-  assign _032_ = _009_ ? { 1'h0, limit } : _115_;
-  assign _116_ = _095_ ? { sums[127], sums[127:96] } : _096_;
+    data[31:0] <= _004_[31:0];
+  assign _055_ = _000_ ? 15'h0007 : 15'h7fff;
+  assign _056_ = _018_ ? 15'h0010 : _055_;
+  assign limit = _034_ ? 15'h007f : _056_;
   ovp_encoder4_v16 encoder4_0 (
-    .even(clamped0),
-    .flint(_024_),
-    .odd(clamped1),
+    .even(rescaler0_value),
+    .flint(_049_),
+    .odd(rescaler1_value),
     .pair(encoder4_0_pair)
   );
   ovp_encoder4_v16 encoder4_1 (
-    .even(clamped2),
-    .flint(_027_),
-    .odd(clamped3),
+    .even(rescaler2_value),
+    .flint(_053_),
+    .odd(rescaler3_value),
     .pair(encoder4_1_pair)
   );
   ovp_encoder8_v16 encoder8_0 (
-    .even(clamped0),
-    .odd(clamped1),
+    .even(rescaler0_value),
+    .odd(rescaler1_value),
     .pair(encoder8_0_pair)
   );
   ovp_encoder8_v16 encoder8_1 (
-    .even(clamped2),
-    .odd(clamped3),
+    .even(rescaler2_value),
+    .odd(rescaler3_value),
     .pair(encoder8_1_pair)
   );
-  assign _010_[49:1] = below1;
-  assign _033_[49:1] = below2;
-  assign _035_[49:1] = below3;
-  assign _083_[49:1] = below0;
+  rescaler rescaler0 (
+    .bias(_010_),
+    .clk(clk),
+    .limit(limit),
+    .multiplier(_012_),
+    .relu(relu),
+    .rounded(rescaler0_rounded),
+    .rst(rst),
+    .shift(_014_),
+    .sum(_006_),
+    .value(rescaler0_value)
+  );
+  rescaler rescaler1 (
+    .bias(_021_),
+    .clk(clk),
+    .limit(limit),
+    .multiplier(_023_),
+    .relu(relu),
+    .rounded(rescaler1_rounded),
+    .rst(rst),
+    .shift(_025_),
+    .sum(_016_),
+    .value(rescaler1_value)
+  );
+  rescaler rescaler2 (
+    .bias(_031_),
+    .clk(clk),
+    .limit(limit),
+    .multiplier(_033_),
+    .relu(relu),
+    .rounded(rescaler2_rounded),
+    .rst(rst),
+    .shift(_036_),
+    .sum(_027_),
+    .value(rescaler2_value)
+  );
+  rescaler rescaler3 (
+    .bias(_042_),
+    .clk(clk),
+    .limit(limit),
+    .multiplier(_044_),
+    .relu(relu),
+    .rounded(rescaler3_rounded),
+    .rst(rst),
+    .shift(_046_),
+    .sum(_038_),
+    .value(rescaler3_value)
+  );
+endmodule
+
+module rescaler(bias, multiplier, shift, limit, relu, clk, rst, rounded, value, sum);
+  wire [63:0] _00_;
+  wire _01_;
+  wire _02_;
+  wire [50:0] _03_;
+  wire _04_;
+  wire _05_;
+  wire _06_;
+  wire [15:0] _07_;
+  wire _08_;
+  wire [15:0] _09_;
+  wire [15:0] _10_;
+  wire [64:0] _11_;
+  wire [32:0] _12_;
+  wire [48:0] _13_;
+  wire [49:0] _14_;
+  wire [49:0] _15_;
+  wire _16_;
+  wire _17_;
+  wire [15:0] _18_;
+  wire [15:0] _19_;
+  wire [48:0] below;
+  input [31:0] bias;
+  reg [32:0] biased = 33'h0;
+  input clk;
+  input [14:0] limit;
+  input [15:0] multiplier;
+  reg [15:0] \multiplier$15  = 16'h0;
+  reg [48:0] product = 49'h0;
+  reg [49:0] quotient = 50'h0;
+  input relu;
+  output [48:0] rounded;
+  reg [48:0] rounded = 49'h0;
+  input rst;
+  input [5:0] shift;
+  reg [5:0] shift_1 = 6'h0;
+  reg [5:0] shift_2 = 6'h0;
+  reg sticky = 1'h0;
+  input [31:0] sum;
+  output [15:0] value;
+  reg [15:0] value = 16'h0;
+  assign _00_ = 1'h1 << shift_2;
+  assign { _11_[64:50], below, _11_[0] } = _00_ - 1'h1;
+  assign _12_ = $signed(sum) + $signed(bias);
+  assign _13_ = $signed(biased) * $signed({ 1'h0, \multiplier$15  });
+  assign _14_ = $signed({ product, 1'h0 }) >>> shift_2;
+  assign _15_ = { product[48], product } & { 1'h0, below };
+  assign _16_ = | _15_;
+  assign _01_ = sticky | quotient[1];
+  assign _02_ = quotient[0] & _01_;
+  assign _03_ = $signed({ quotient[49], quotient[49:1] }) + $signed({ 1'h0, _02_ });
+  assign _04_ = $signed(rounded) > $signed({ 1'h0, limit });
+  assign _05_ = $signed(rounded) < $signed(1'h0);
+  assign _06_ = _05_ & relu;
+  assign _07_ = - limit;
+  assign _08_ = $signed(rounded) < $signed(_07_);
+  assign _09_ = - limit;
+  always @(posedge clk)
+    biased <= _12_;
+  always @(posedge clk)
+    \multiplier$15  <= multiplier;
+  always @(posedge clk)
+    shift_1 <= shift;
+  always @(posedge clk)
+    product <= _13_;
+  always @(posedge clk)
+    shift_2 <= shift_1;
+  always @(posedge clk)
+    quotient <= _14_;
+  always @(posedge clk)
+    sticky <= _16_;
+  always @(posedge clk)
+    rounded <= _03_[48:0];
+  always @(posedge clk)
+    if (_17_) value[15] <= 1'h0;
+    else value[15] <= _18_[15];
+  always @(posedge clk)
+    value[14:0] <= _10_[14:0];
+  assign _17_ = | { _06_, _04_ };
+  assign _18_ = _08_ ? _09_ : rounded[15:0];
+  assign _19_ = _06_ ? 16'h0 : _18_;
+  assign _10_ = _04_ ? { 1'h0, limit } : _19_;
+  assign _11_[49:1] = below;
 endmodule
 
 module scratchpad_lane_128x128(write_beat, write_data, write_slot, write_offset, read, read_slot, read_position, clk, rst, code, write);

@@ -12,16 +12,14 @@ from amaranth.lib.wiring import In, Out
 from oleaster.hw.accelerator.layouts import ChannelLayout
 from oleaster.hw.emit import Unit, place
 from oleaster.hw.encoder import OVPEncoder
-from oleaster.models.accelerator.descriptor import CHANNEL_FIELDS, FORMAT_CODES, element_bits
+from oleaster.hw.rescaler import Rescaler
+from oleaster.models.accelerator.descriptor import FORMAT_CODES, element_bits
 from oleaster.models.accelerator.requantize import OUTPUT_FORMATS, SATURATION
 from oleaster.models.formats import get_format
 
 __all__ = ["FORMAT_SHAPE", "Requantizer", "has_format"]
 
 FORMAT_SHAPE = range(max(FORMAT_CODES.values()) + 1)
-
-_BITS = {field.name: field.bits for field in CHANNEL_FIELDS}
-_SUM_BITS = 32
 
 
 class Requantizer(Unit):
@@ -49,7 +47,7 @@ class Requantizer(Unit):
         Bytes of C from bit 0 on: as many bits a column as its format has.
     """
 
-    LATENCY = 6
+    LATENCY = Rescaler.LATENCY + 1
 
     def __init__(self, lanes: int) -> None:
         if lanes < 2 or lanes % 2:
@@ -57,12 +55,12 @@ class Requantizer(Unit):
         self.lanes = lanes
         super().__init__(
             {
-                "sums": In(data.ArrayLayout(signed(_SUM_BITS), lanes)),
+                "sums": In(data.ArrayLayout(signed(Rescaler.SUM_BITS), lanes)),
                 "channels": In(data.ArrayLayout(ChannelLayout(), lanes)),
                 "count": In(range(lanes + 1)),
                 "c_format": In(FORMAT_SHAPE),
                 "relu": In(1),
-                "data": Out(_SUM_BITS * lanes),
+                "data": Out(Rescaler.SUM_BITS * lanes),
             }
         )
 
@@ -88,77 +86,46 @@ class Requantizer(Unit):
         raw: list[Value] = []
         values: list[Value] = []
         for lane in range(self.lanes):
-            rounded = self._rounded(m, lane, is_raw)
-            clamped = Signal(
-                signed(SATURATION.bit_length() + 1), name=f"clamped{lane}", reset_less=True
-            )
-            unscaled = Signal(_SUM_BITS, name=f"unscaled{lane}", reset_less=True)
-            m.d.sync += unscaled.eq(rounded)
-            with m.If(rounded > limit):
-                m.d.sync += clamped.eq(limit)
-            with m.Elif((rounded < 0) & self.relu):
-                m.d.sync += clamped.eq(0)
-            with m.Elif(rounded < -limit):
-                m.d.sync += clamped.eq(-limit)
-            with m.Else():
-                m.d.sync += clamped.eq(rounded)
+            rescaler = self._rescaler(m, platform, lane, is_raw, limit)
+            unscaled = Signal(Rescaler.SUM_BITS, name=f"unscaled{lane}", reset_less=True)
+            m.d.sync += unscaled.eq(rescaler.rounded)
             raw.append(unscaled)
-            values.append(clamped)
+            values.append(rescaler.value)
 
         codes = {bits: self._codes(m, platform, values, bits) for bits in (4, 8)}
         is_byte = has_format(
             self.c_format, [name for name in OUTPUT_FORMATS if element_bits(name) == 8]
         )
-        packed = Signal(_SUM_BITS * self.lanes, reset_less=True)
+        packed = Signal(Rescaler.SUM_BITS * self.lanes, reset_less=True)
         m.d.sync += packed.eq(Mux(is_raw, Cat(raw), Mux(is_byte, codes[8], codes[4])))
         m.d.comb += self.data.eq(packed)
         return m
 
-    def _rounded(self, m: Module, lane: int, is_raw: Value) -> Signal:
-        """The first four stages: (sum + bias) * multiplier / 2^shift, half to even."""
-
-        def stage(name: str, shape: Any) -> Signal:
-            return Signal(shape, name=f"{name}{lane}", reset_less=True)
-
+    def _rescaler(
+        self, m: Module, platform: object, lane: int, is_raw: Value, limit: Value
+    ) -> Rescaler:
         channel = self.channels[lane]
-        biased = stage("biased", signed(_SUM_BITS + 1))
-        multiplier = stage("multiplier", _BITS["multiplier"])
-        shifts = [stage(f"shift{step}_", _BITS["shift"]) for step in range(2)]
-        # An int32 goes the same way, times 1.
-        with m.If(lane >= self.count):
-            m.d.sync += biased.eq(0)
-        with m.Elif(is_raw):
-            m.d.sync += biased.eq(self.sums[lane])
-        with m.Else():
-            m.d.sync += biased.eq(self.sums[lane] + channel.bias.as_signed())
-        m.d.sync += [
-            multiplier.eq(Mux(is_raw, 1, channel.multiplier)),
-            shifts[0].eq(Mux(is_raw, 0, channel.shift)),
-            shifts[1].eq(shifts[0]),
-        ]
-
-        product = stage("product", signed(len(biased) + len(multiplier)))
-        m.d.sync += product.eq(biased * multiplier)
-
-        # One more bit below: the first one that is cut off.
-        quotient = stage("quotient", signed(len(product) + 1))
-        sticky = stage("sticky", 1)
-        below = Signal(len(product), name=f"below{lane}")
-        m.d.comb += below.eq(((1 << shifts[1]) - 1) >> 1)
-        m.d.sync += [
-            quotient.eq(Cat(0, product).as_signed() >> shifts[1]),
-            sticky.eq((product & below).any()),
-        ]
-
-        rounded = stage("rounded", signed(len(product)))
-        half, odd = quotient[0], quotient[1]
-        m.d.sync += rounded.eq((quotient >> 1) + (half & (sticky | odd)))
-        return rounded
+        beyond = lane >= self.count
+        rescaler = Rescaler()
+        place(
+            m,
+            f"rescaler{lane}",
+            rescaler,
+            platform,
+            sum=Mux(beyond, 0, self.sums[lane]),
+            # An int32 goes the same way, times 1.
+            bias=Mux(beyond | is_raw, 0, channel.bias.as_signed()),
+            multiplier=Mux(is_raw, 1, channel.multiplier),
+            shift=Mux(is_raw, 0, channel.shift),
+            limit=limit,
+            relu=self.relu,
+        )
+        return rescaler
 
     def _codes(self, m: Module, platform: object, values: list[Value], bits: int) -> Value:
         pairs = []
         for i in range(0, self.lanes, 2):
-            encoder = OVPEncoder(bits, SATURATION.bit_length() + 1)
+            encoder = OVPEncoder(bits, len(values[i]))
             flint = {}
             if encoder.has_flint:
                 flint["flint"] = has_format(self.c_format, ["flint4", "ovp4-flint"])
