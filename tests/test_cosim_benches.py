@@ -138,13 +138,6 @@ BREAKS = [
     ("search-tree", {"leaves": 4, "chunk": 16}, "upper_2 = stored_2 &", "upper_2 = state_1[0] &"),
     # One coordinate more than there is room for is no fault.
     ("hybrid-decoder", {"words": 1 << 14, "element_bits": 112}, "? 8'h12 :", "? 8'h13 :"),
-    # A slice has as many rows as the lattice is wide.
-    (
-        "cube-streamer",
-        {"axis_bits": 4, "word": 4, "depth": 1024},
-        "z_at * walk[9:5]",
-        "z_at * walk[4:0]",
-    ),
     # On a last face the weight of the point behind is not quite 1.
     ("sample-address", {}, "9'h100", "9'h0ff"),
     # A plane is multiplied by the next sample's line.

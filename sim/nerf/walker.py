@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,19 +93,15 @@ class WalkerModel:
         def take_window(cycle: int) -> int:
             for ray, first, last in ranges:
                 self._slabs.accept(cycle)
-                self._slabs.answer(
-                    None
-                    if last < first or self.dark[ray]
-                    else lambda cycle, part=(ray, first, last): self._take_range(
-                        cube, *part, cycle, take
-                    )
-                )
+                kept = first <= last and not self.dark[ray]
+                part = partial(self._take_range, cube, ray, first, last, take)
+                self._slabs.answer(part if kept else None)
             return self._slabs.accepted
 
         return self._projector.offer(cycle, False, take_window)
 
     def _take_range(
-        self, cube: int, ray: int, first: int, last: int, cycle: int, take: Receiver
+        self, cube: int, ray: int, first: int, last: int, take: Receiver, cycle: int
     ) -> int:
         k = np.arange(first, last + 1, dtype=np.int32)
         inside = np.zeros(len(k), bool)

@@ -25,7 +25,7 @@ async def _check(
 ) -> None:
     """Walks one after the other through a mask that is in the memory."""
     z, y, x = np.nonzero(cubes)
-    cells = np.stack([x, y, z], axis=1)
+    cells = np.stack([x, y, z], axis=1).astype(np.int32)
     want: list[tuple[int, ...] | None] = []
     for walk in walks:
         middle = np.array(walk.size) // 2 if walk.octants else None
@@ -47,7 +47,7 @@ async def _check(
 
 def _random_walk(rng: np.random.Generator, size: NDArray[np.int64], octants: bool) -> CubeWalk:
     """Of the whole lattice or of a part; the camera within or outside."""
-    whole = CubeWalk.whole(size, rng.integers(-3, size + 3), octants)
+    whole = CubeWalk.whole(size.tolist(), rng.integers(-3, size + 3).tolist(), octants)
     if rng.random() < 0.5:
         return whole
     low = rng.integers(0, size)

@@ -33,9 +33,9 @@ class _Windows:
         some = np.flatnonzero(w.pixels)
         some = np.sort(rng.permutation(some)[:most])
         self.words = []
-        for cube in some:
-            window = w.left[cube], w.top[cube], w.right[cube] - 1, w.bottom[cube] - 1
-            cell = [(at, AXIS_BITS) for at in walk.cells[cube]]
+        for i in some:
+            window = w.left[i], w.top[i], w.right[i] - 1, w.bottom[i] - 1
+            cell = [(at, AXIS_BITS) for at in walk.cells[i]]
             self.words.append(packed([*cell, *((at, TILE_BITS) for at in window)]))
         self.words.append(END)
         self.pixels = [*w.pixels[some].tolist(), 1]
