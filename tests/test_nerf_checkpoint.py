@@ -137,7 +137,10 @@ def _set(section: str, key: str, value: Any) -> Callable[[dict[str, Any]], None]
         (lambda c: c["state_dict"].pop("density_line.1"), "density_line.1 is missing"),
         (lambda c: c.pop("kwargs"), "kwargs is missing"),
         (lambda c: c.update({"kwargs": []}), "kwargs is of type list"),
-        (lambda c: c.update({"alphaMask.shape": (1, 1, 3, 4, 50)}), "wrong number of bytes"),
+        (
+            lambda c: c.update({"alphaMask.shape": (1, 1, 3, 4, 50)}),
+            "has 8 bytes, wrong for 50 x 4 x 3",
+        ),
         (lambda c: c.update({"alphaMask.shape": (1, 1, 3, 4)}), "five numbers"),
         (lambda c: c.update({"alphaMask.mask": np.zeros(8)}), "numpy array that is not of bytes"),
         (lambda c: c.update({"alphaMask.mask": np.zeros(8, np.uint8)}), "nothing to render"),
@@ -192,6 +195,10 @@ _TENSOR = b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\
 _TENSOR += b"X\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQ"
 
 
+# A pair of the same pair of the same pair ..., 40 deep: 2^40 steps to hash it.
+_NESTED = b"K\x01\x85" + b"".join(bytes([0x71, i, 0x68, i, 0x86]) for i in range(40))
+
+
 @pytest.mark.parametrize(
     ("program", "message"),
     [
@@ -212,6 +219,18 @@ _TENSOR += b"X\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQ"
         (_TENSOR.replace(b"K\x04tQ", b"K\x05tQ") + b"K\x00(K\x01t(K\x01ttR.", "not all there"),
         (_TENSOR.replace(b"\x000X\x03", b"\x001X\x03") + b"K\x00).", "not all there"),
         (_TENSOR.replace(b"storage", b"modules") + b"K\x00).", "no tensor's storage"),
+        (b"\x80\x02}p100000000\n.", "its pickle has PUT"),
+        (b"\x80\x04\x8f.", "its pickle has EMPTY_SET"),
+        (b"\x80\x02}(" + _NESTED + b"K\x01u.", "a key that is not text"),
+        (b"\x80\x02}" + _NESTED + b"K\x01s.", "a key that is not text"),
+        (b"\x80\x02(" + _NESTED + b"K\x01d.", "a key that is not text"),
+        (b"\x80\x02ccollections\nOrderedDict\n(" + _NESTED + b"K\x01t\x85\x85R.", "is damaged"),
+        (
+            b"\x80\x02(X\x07\x00\x00\x00storageX\x01\x00\x00\x00a" + _NESTED + b"NK\x01tQ.",
+            "no name",
+        ),
+        (b"\x80\x02ccollections\nOrderedDict\nq\x00" + b"h\x00)R" * 1001 + b".", "1000 calls"),
+        (b"\x80\x02s.", "takes what is not there"),
     ],
 )
 def test_broken_programs(tmp_path: Path, program: bytes, message: str) -> None:

@@ -82,8 +82,9 @@ _CHANGES: dict[str, dict[str, Any]] = {
     "softplus is \\(2,\\); it must be a single value": {"softplus": np.array([True, False])},
     "biases\\[1\\] holds NaN or infinity": {"biases.1": np.full(8, np.nan, np.float32)},
     "box is \\(3, 2\\); it must be": {"box": np.zeros((3, 2), np.float32)},
-    "mask.bits has 9 bytes, wrong for 5 x 4 x 3": {"mask.bits": np.zeros(9, np.uint8)},
-    "mask.size not three numbers": {"mask.size": np.array([5, 4, -3])},
+    "its mask has 9 bytes, wrong for 5 x 4 x 3": {"mask.bits": np.zeros(9, np.uint8)},
+    "its mask has 5 x 4 x -3 points": {"mask.size": np.array([5, 4, -3])},
+    "mask.size is not three numbers": {"mask.size": np.array([5, 4])},
     "nothing to render": {"mask.bits": np.zeros(8, np.uint8)},
 }
 

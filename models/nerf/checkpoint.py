@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oleaster.models.nerf.field import Array, Field, FieldError, Mask, check_field
-from oleaster.models.nerf.files import write_aside
+from oleaster.models.nerf.store import unpack_mask, write_aside
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
 
@@ -158,12 +158,12 @@ def _three(arrays: list[Array]) -> tuple[Array, Array, Array]:
 def _mask(checkpoint: dict[str, Any]) -> Mask:
     shape = _get(checkpoint, "alphaMask.shape", tuple | list)
     packed = _get(checkpoint, "alphaMask.mask", _Ndarray).array
-    if len(shape) != 5 or not all(isinstance(size, int) and size > 0 for size in shape):
-        raise FieldError("alphaMask.shape must be five numbers above 0")
-    if tuple(shape[:2]) != (1, 1) or packed is None or len(packed) != (math.prod(shape) + 7) // 8:
-        raise FieldError("alphaMask.mask has the wrong number of bytes for alphaMask.shape")
-    bits = np.unpackbits(packed, count=math.prod(shape)).astype(bool).reshape(shape[2:])
-    return Mask(bits, _tensor(checkpoint, "alphaMask.aabb"))
+    if len(shape) != 5 or not all(isinstance(size, int) for size in shape):
+        raise FieldError("alphaMask.shape must be five numbers")
+    if tuple(shape[:2]) != (1, 1) or packed is None:
+        raise FieldError("alphaMask.shape must begin with 1, 1, and alphaMask.mask be bytes")
+    _, _, nz, ny, nx = shape
+    return Mask(unpack_mask(packed, (nx, ny, nz)), _tensor(checkpoint, "alphaMask.aabb"))
 
 
 def _get(values: Any, key: str, kind: Any) -> Any:
@@ -184,8 +184,7 @@ def _number(values: dict[str, Any], key: str) -> float:
 
 
 def _tensor(values: dict[str, Any], key: str) -> Array:
-    array: Array = _get(values, key, np.ndarray)
-    return array
+    return np.array(_get(values, key, np.ndarray), np.float32, order="C")
 
 
 # What a pickle may call, in the place of the functions that it names.
@@ -220,6 +219,10 @@ def _reconstruct(*_: Any) -> _Ndarray:
     return _Ndarray()
 
 
+def _ordered() -> OrderedDict[str, Any]:
+    return OrderedDict()
+
+
 def _encode(text: str, encoding: str) -> bytes:
     if encoding != "latin1":
         raise FieldError("it encodes text in a way that is not allowed")
@@ -227,7 +230,7 @@ def _encode(text: str, encoding: str) -> bytes:
 
 
 def _rebuild_tensor(storage: Array, offset: int, shape: Any, strides: Any, *_: Any) -> Array:
-    """A tensor as an array; never more values than its storage has."""
+    """A view of a storage as a tensor; never more values than it has."""
     numbers = (offset, *shape, *strides)
     if len(shape) != len(strides) or not all(isinstance(n, int) and n >= 0 for n in numbers):
         raise FieldError("it holds a tensor whose shape is not made of numbers")
@@ -236,13 +239,12 @@ def _rebuild_tensor(storage: Array, offset: int, shape: Any, strides: Any, *_: A
     last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
     if last >= len(storage) or math.prod(shape) > len(storage):
         raise FieldError(f"it holds a tensor {tuple(shape)} that reaches past its storage")
-    view = np.lib.stride_tricks.as_strided(storage[offset:], shape, [4 * step for step in strides])
-    return np.array(view, order="C")
+    return np.lib.stride_tricks.as_strided(storage[offset:], shape, [4 * step for step in strides])
 
 
 _STORAGES = {"FloatStorage": "<f4", "HalfStorage": "<f2", "DoubleStorage": "<f8"}
 _ALLOWED: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): OrderedDict,
+    ("collections", "OrderedDict"): _ordered,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("numpy", "ndarray"): _Ndarray,
     ("numpy", "dtype"): _Dtype,
@@ -285,7 +287,7 @@ class _Archive:
         if program is None:
             raise FieldError("is a zip, but no checkpoint of PyTorch: it has no data.pkl")
         try:
-            _check_memo(program)
+            _check_program(program)
             return _Unpickler(BytesIO(program), self._storage).load()
         except FieldError:
             raise
@@ -325,11 +327,70 @@ class _Unpickler(pickle.Unpickler):
         kind, name, key, _, count = pid
         if kind != "storage":
             raise FieldError("it refers to something that is no tensor's storage")
+        if not (isinstance(name, str) and isinstance(key, str) and isinstance(count, int)):
+            raise FieldError("it names a tensor's storage by something that is no name")
         return self._storage(name, key, count)
 
 
-def _check_memo(program: bytes) -> None:
-    """Refuse a pickle that numbers its objects so high that a table of them fills the memory."""
+_PUTS = ("BINPUT", "LONG_BINPUT", "MEMOIZE")
+_GETS = ("BINGET", "LONG_BINGET")
+_OPCODES = {
+    "PROTO", "FRAME", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1",
+    "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINBYTES",
+    "SHORT_BINBYTES", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_LIST", "LIST",
+    "APPEND", "APPENDS", "EMPTY_DICT", "DICT", "SETITEM", "SETITEMS", "GLOBAL", "STACK_GLOBAL",
+    "REDUCE", "BUILD", "BINPERSID", *_PUTS, *_GETS,
+}  # fmt: skip
+_MOST_CALLS = 1000  # a checkpoint has two for each of some thirty tensors
+
+
+def _check_program(program: bytes) -> None:
+    """Follow a pickle's stack without building anything, and refuse what no checkpoint does.
+
+    Refused are opcodes that `torch.save` does not write, numbers of objects whose table would fill
+    the memory, calls by the thousand, and keys that are not text: a tuple of tuples that share
+    their members takes for ever to hash.
+    """
+    stack: list[pickletools.StackObject] = []
+    memo: dict[int, pickletools.StackObject] = {}
+    calls = 0
     for opcode, argument, _ in pickletools.genops(program):
-        if opcode.name == "LONG_BINPUT" and int(argument or 0) > len(program):
-            raise FieldError("is damaged: its pickle numbers an object that it cannot hold")
+        if opcode.name not in _OPCODES:
+            raise FieldError(f"its pickle has {opcode.name}, which a checkpoint has no need of")
+        calls += opcode.name == "REDUCE"
+        if calls > _MOST_CALLS:
+            raise FieldError(f"its pickle makes more than {_MOST_CALLS} calls")
+        if opcode.name in _PUTS:
+            number = len(memo) if opcode.name == "MEMOIZE" else int(argument)
+            if number > len(program):
+                raise FieldError("is damaged: its pickle numbers an object that it cannot hold")
+            memo[number] = stack[-1]
+        elif opcode.name in _GETS:
+            stack.append(memo[int(argument)])
+        else:
+            taken = _take(stack, opcode)
+            keys: list[pickletools.StackObject] = []
+            if opcode.name in ("SETITEM", "SETITEMS", "DICT"):
+                keys = taken[::2]
+            if any(key is not pickletools.pyunicode for key in keys):
+                raise FieldError("it holds a dictionary with a key that is not text")
+            stack += opcode.stack_after
+
+
+def _take(
+    stack: list[pickletools.StackObject], opcode: pickletools.OpcodeInfo
+) -> list[pickletools.StackObject]:
+    """Take off the stack what an opcode does; back come the items that it stores."""
+    before = opcode.stack_before
+    if pickletools.markobject in before:
+        mark = len(stack) - 1 - stack[::-1].index(pickletools.markobject)
+        taken = stack[mark + 1 :]
+        fixed = before.index(pickletools.markobject)
+        del stack[mark - fixed :]
+        return taken
+    if len(before) > len(stack):
+        raise FieldError("is damaged: its pickle takes what is not there")
+    first = len(stack) - len(before)
+    taken = stack[first:]
+    del stack[first:]
+    return taken[1:]  # SETITEM's dictionary comes first

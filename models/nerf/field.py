@@ -16,13 +16,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LINE_AXES", "PLANE_AXES", "Array", "Field", "FieldError", "Mask", "check_field"]
+__all__ = [
+    "LINE_AXES",
+    "MOST_MASK_POINTS",
+    "PLANE_AXES",
+    "Array",
+    "Field",
+    "FieldError",
+    "Mask",
+    "check_field",
+]
 
 Array = NDArray[np.float32]
 
 PLANE_AXES = ((0, 1), (0, 2), (1, 2))
 LINE_AXES = (2, 1, 0)
 
+MOST_MASK_POINTS = 1 << 28
+"""Twice those of the largest lattice that training makes, 512^3."""
+
+_MOST_SAMPLES = 1 << 16  # on a ray; a field of 512^3 has about 1800
 _PART = 1024  # points at once: six arrays of 48 components and four bytes are 1.2 MB
 _THREADS = min(8, os.cpu_count() or 1)
 
@@ -105,8 +118,13 @@ class Field:
     @cached_property
     def samples(self) -> int:
         """Samples on every ray, those outside the box included."""
-        diagonal = np.sqrt(np.square(self.box[1] - self.box[0]).sum())
-        return int(diagonal / self.step) + 1
+        return int(self._steps) + 1
+
+    @property
+    def _steps(self) -> np.float32:
+        """Length of the box's diagonal, in steps."""
+        diagonal: np.float32 = np.sqrt(np.square(self.box[1] - self.box[0]).sum())
+        return diagonal / self.step
 
     def lattice(self, points: Array) -> Array:
         """(n, 3) positions to lattice coordinates, 0 .. size - 1 inside the box."""
@@ -165,7 +183,8 @@ class Field:
     def occupied(self, points: Array) -> NDArray[np.bool_]:
         """(n, 3) positions -> (n,): whether the mask's trilinear value is above 0.
 
-        Points outside the mask's box are not occupied.
+        Points outside the mask's box are not occupied, where TensoRF's zero padding lets the value
+        fade over one more cell: there is no cube there to walk, and all samplers must agree.
         """
         found = np.ones(len(points), bool)
         if self.mask is not None:
@@ -316,8 +335,10 @@ def _in_parts(evaluate: Callable[[slice, _Scratch], None], points: int) -> None:
 
     def work(worker: int) -> None:
         scratch = _Scratch(min(_PART, points))
-        for part in parts[worker::workers]:
-            evaluate(part, scratch)
+        # A thread does not inherit this; `render` refuses an image of what overflowed.
+        with np.errstate(over="ignore", invalid="ignore"):
+            for part in parts[worker::workers]:
+                evaluate(part, scratch)
 
     if workers == 1:
         work(0)
@@ -332,7 +353,6 @@ def check_field(field: Field) -> None:
 
     A mask in which nothing is set is refused too: there would be nothing to render.
     """
-    _check_box("box", field.box)
     for kind, planes, lines in (
         ("density", field.density_planes, field.density_lines),
         ("color", field.color_planes, field.color_lines),
@@ -343,6 +363,7 @@ def check_field(field: Field) -> None:
     sizes = nx, ny, nz = field.size
     if min(sizes) < 2:
         raise FieldError(f"the field has {nx} x {ny} x {nz} points; each axis needs at least 2")
+    _check_box("box", field.box, sizes)
     for kind, planes, lines in (
         ("density", field.density_planes, field.density_lines),
         ("color", field.color_planes, field.color_lines),
@@ -372,7 +393,9 @@ def check_field(field: Field) -> None:
             raise FieldError(f"mask.bits is {field.mask.bits.dtype}; it must be bool")
         if min(field.mask.size) < 2:
             raise FieldError(f"the mask has {field.mask.size} points; each axis needs at least 2")
-        _check_box("mask.box", field.mask.box)
+        if field.mask.bits.size > MOST_MASK_POINTS:
+            raise FieldError(f"the mask has {field.mask.size} points, above {MOST_MASK_POINTS}")
+        _check_box("mask.box", field.mask.box, field.mask.size)
         if not field.mask.bits.any():
             raise FieldError("the mask has no point set: the field is empty, nothing to render")
     for name, low in (
@@ -382,18 +405,39 @@ def check_field(field: Field) -> None:
         ("distance_scale", 0.0),
     ):
         value = getattr(field, name)
-        if not value > low or not np.isfinite(value):
-            raise FieldError(f"{name} is {value}; it must be above {low}")
-    if not np.isfinite(field.density_shift):
-        raise FieldError(f"density_shift is {field.density_shift}; it must be finite")
+        if not value > low or not _is_finite(value):
+            raise FieldError(f"{name} is {value}; it must be above {low}, and finite in float32")
+    if not _is_finite(field.density_shift):
+        raise FieldError(f"density_shift is {field.density_shift}; it must be finite in float32")
     if not 0 <= field.weight_threshold < 1:
         raise FieldError(f"weight_threshold is {field.weight_threshold}; it must be 0 .. 1")
+    with np.errstate(all="ignore"):
+        step, steps = field.step, field._steps
+    if not (step > 0 and np.isfinite(step)):
+        raise FieldError(f"samples are {step} apart (step_ratio is {field.step_ratio}); that must"
+                         " be a finite number above 0")  # fmt: skip
+    if not steps < _MOST_SAMPLES:
+        raise FieldError(
+            f"a ray has {steps} samples (step_ratio is {field.step_ratio}); {_MOST_SAMPLES} are"
+            " the most"
+        )
 
 
-def _check_box(name: str, box: Array) -> None:
+def _is_finite(value: float) -> bool:
+    """Whether arithmetic in float32 sees a finite number."""
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(np.float32(value)))
+
+
+def _check_box(name: str, box: Array, size: tuple[int, int, int]) -> None:
     _expect(name, box, (2, 3))
     if not (box[1] > box[0]).all():
         raise FieldError(f"{name} is {box.tolist()}; its upper corner must lie above the lower")
+    with np.errstate(over="ignore"):
+        edges = box[1] - box[0]
+        spans = (np.array(size, np.float32) - 1) / edges
+    if not (np.isfinite(edges).all() and np.isfinite(spans).all()):
+        raise FieldError(f"{name} is {box.tolist()}: too large or too flat for float32")
 
 
 def _check_axes(name: str, array: NDArray[Any], axes: int) -> None:

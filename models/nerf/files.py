@@ -1,4 +1,4 @@
-"""Fields in .npz files, and how this package writes a file: whole or not at all.
+"""Fields in .npz files.
 
 A file holds `format` and `version`, then the fields of `Field` by their names; of a tuple each
 array as `name.0` .. `name.2`; of the mask `mask.bits` (packed, most significant bit first),
@@ -7,9 +7,6 @@ array as `name.0` .. `name.2`; of the mask `mask.bits` (packed, most significant
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oleaster.models.nerf.field import Field, FieldError, Mask, check_field
+from oleaster.models.nerf.store import read_arrays, unpack_mask, write_aside
 
-__all__ = ["load_field", "save_field", "write_aside"]
+__all__ = ["load_field", "save_field"]
 
 _FORMAT = "oleaster field"
 _VERSION = 1
@@ -42,24 +40,12 @@ _SCALARS = {
     "softplus": bool,
     "white_background": bool,
 }
+_NAMES = (
+    *("format", "version", "box", "basis", "mask.bits", "mask.size", "mask.box"),
+    *(f"{name}.{i}" for name in _TRIPLES for i in range(3)),
+    *_SCALARS,
+)
 _KINDS = {int: "i", float: "f", bool: "b"}
-
-
-@contextmanager
-def write_aside(path: Path) -> Iterator[Path]:
-    """A file to write, which takes the place of `path` at the end, or vanishes on an error.
-
-    Raises FieldError if it cannot be written.
-    """
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        try:
-            yield aside
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
-    except OSError as error:
-        raise FieldError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def save_field(path: Path, field: Field) -> None:
@@ -80,9 +66,8 @@ def save_field(path: Path, field: Field) -> None:
 
 def load_field(path: Path) -> Field:
     """Read what `save_field` wrote. Raises FieldError, which names the file, for anything else."""
-    arrays = _read(path)
     try:
-        field = _field(arrays)
+        field = _field(_read(path))
         check_field(field)
     except FieldError as error:
         raise FieldError(f"{path}: {error}") from error
@@ -91,25 +76,24 @@ def load_field(path: Path) -> Field:
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     if not path.is_file():
-        raise FieldError(f"{path}: no such file" if not path.exists() else f"{path}: not a file")
+        raise FieldError("no such file" if not path.exists() else "not a file")
     try:
         with path.open("rb") as opened:
             if opened.read(4) != b"PK\x03\x04":
-                raise FieldError(f"{path}: is not an .npz file")
+                raise FieldError("is not an .npz file")
             opened.seek(0)
-            with np.load(opened, allow_pickle=False) as file:
-                arrays: dict[str, NDArray[Any]] = dict(file)
+            arrays = read_arrays(opened, _NAMES)
     except FieldError:
         raise
     except OSError as error:
-        raise FieldError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise FieldError(f"cannot be read: {error.strerror or error}") from error
     except Exception as error:  # numpy hands headers to Python's parser, which raises anything
-        raise FieldError(f"{path}: is a truncated or damaged .npz file ({error})") from error
+        raise FieldError(f"is a truncated or damaged .npz file ({error})") from error
     if "format" not in arrays or str(arrays["format"]) != _FORMAT:
-        raise FieldError(f"{path}: is not a field; its array `format` should be {_FORMAT!r}")
+        raise FieldError(f"is not a field; its array `format` should be {_FORMAT!r}")
     version = str(arrays.get("version"))
     if version != str(_VERSION):
-        raise FieldError(f"{path}: is version {version} of the format; this reads {_VERSION}")
+        raise FieldError(f"is version {version} of the format; this reads {_VERSION}")
     return arrays
 
 
@@ -128,13 +112,11 @@ def _field(arrays: dict[str, NDArray[Any]]) -> Field:
 
 
 def _mask(arrays: dict[str, NDArray[Any]]) -> Mask:
-    packed, size = _get(arrays, "mask.bits", kinds="u"), _get(arrays, "mask.size", kinds="i")
-    if packed.dtype != np.uint8 or packed.ndim != 1 or size.shape != (3,) or size.min() < 1:
-        raise FieldError("mask.bits is not bytes, or mask.size not three numbers of points")
+    size = _get(arrays, "mask.size", kinds="i")
+    if size.shape != (3,):
+        raise FieldError("mask.size is not three numbers of points")
     nx, ny, nz = (int(points) for points in size)
-    if len(packed) != (nx * ny * nz + 7) // 8:
-        raise FieldError(f"mask.bits has {len(packed)} bytes, wrong for {nx} x {ny} x {nz} points")
-    bits = np.unpackbits(packed, count=nx * ny * nz).astype(bool).reshape(nz, ny, nx)
+    bits = unpack_mask(_get(arrays, "mask.bits", kinds="u"), (nx, ny, nz))
     return Mask(bits, _get(arrays, "mask.box"))
 
 

@@ -77,7 +77,8 @@ def render(
     terminate: rays take no more samples once their transmittance is below 1e-4; the uniform
     sampler still computes their densities, as TensoRF does. visits: told what embeddings are read.
     report: called with rays done and all.
-    Without termination both pipelines give the same image to the last bit.
+    Without termination both pipelines give the same image to the last bit. Raises FieldError if
+    the field's values are so large that the image is not finite.
     """
     if field.mask is None:
         field = replace(field, mask=_solid(field))
@@ -90,15 +91,21 @@ def render(
         bottom = min(top + rows, camera.height)
         part = rays.part(top * camera.width, bottom * camera.width)
         pixels = Pixels.clear(len(part))
-        if walk is None:
-            samples, tested = uniform_samples(field, part)
-            candidates += tested
-            shade(field, part, samples, pixels, shaded, terminate=terminate, visits=visits)
-        else:
-            batches = walk.batches(part, top, bottom, walked, whole=not terminate)
-            for samples in batches:
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is seen below
+            if walk is None:
+                samples, tested = uniform_samples(field, part)
+                candidates += tested
                 shade(field, part, samples, pixels, shaded, terminate=terminate, visits=visits)
-        images.append(pixels.finish(field.white_background))
+            else:
+                batches = walk.batches(part, top, bottom, walked, whole=not terminate)
+                for samples in batches:
+                    shade(field, part, samples, pixels, shaded, terminate=terminate, visits=visits)
+            image = pixels.finish(field.white_background)
+        if not (np.isfinite(image).all() and np.isfinite(pixels.opacity).all()):
+            raise FieldError(
+                "the image is not finite: the field's values are too large for float32"
+            )
+        images.append(image)
         opacities.append(pixels.opacity)
         report(bottom * camera.width, len(rays))
     shape = camera.height, camera.width

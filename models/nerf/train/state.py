@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from oleaster.models.nerf.field import Field, FieldError, Mask, check_field
+from oleaster.models.nerf.store import write_aside
 
 __all__ = ["load_state", "save_state"]
 
@@ -21,15 +21,11 @@ _VERSION = 1
 def save_state(path: Path, field: Field, **rest: Any) -> None:
     """Write a field and the rest of a run's state (numbers, text, tensors; in lists and dicts).
 
-    The file appears whole or not at all.
+    The file appears whole or not at all. Raises FieldError if it cannot be written.
     """
     state = {"version": _VERSION, "field": _packed(field), **rest}
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        torch.save(state, aside)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with write_aside(path) as aside, aside.open("wb") as file:
+        torch.save(state, file)
 
 
 def load_state(path: Path) -> tuple[Field, dict[str, Any]]:
