@@ -63,12 +63,11 @@ class CubeWalker(Unit):
         tile_bits: int,
     ) -> None:
         self.config = config
-        self.tile_bits = tile_bits
+        self.axis_bits = axis_bits
+        self.word = word
+        self.depth = depth
         self.cell_bits = cell_bits
-        self.cubes = CubeStreamer(axis_bits, word, depth)
-        self.projector = Projector(config, axis_bits, tile_bits)
-        self.slabs = SlabUnit(config, axis_bits, tile_bits)
-        self.samples = SampleGenerator(config, axis_bits, cell_bits, tile_bits)
+        self.tile_bits = tile_bits
         super().__init__(
             {
                 "view": In(ViewWord()),
@@ -99,42 +98,51 @@ class CubeWalker(Unit):
             "position_bits": self.config.position_bits,
             "inverse_bits": self.config.inverse_bits,
             "inverse_address_bits": self.config.inverse_address_bits,
-            "axis_bits": self.cubes.axis_bits,
-            "word": self.cubes.word,
-            "depth": self.cubes.depth,
+            "axis_bits": self.axis_bits,
+            "word": self.word,
+            "depth": self.depth,
             "cell_bits": self.cell_bits,
             "tile_bits": self.tile_bits,
         }
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        config, axis_bits, tile_bits = self.config, self.axis_bits, self.tile_bits
+        cubes = CubeStreamer(axis_bits, self.word, self.depth)
+        projector = Projector(config, axis_bits, tile_bits)
+        slabs = SlabUnit(config, axis_bits, tile_bits)
+        samples = SampleGenerator(config, axis_bits, self.cell_bits, tile_bits)
         place(
             m,
             "streamer",
-            self.cubes,
+            cubes,
             platform,
             write_enable=self.write_enable,
             write_address=self.write_address,
             write_data=self.write_data,
         )
-        place(m, "projector", self.projector, platform, view=self.view)
+        place(m, "projector", projector, platform, view=self.view)
         last_k = self.limits.last_k
-        place(m, "slabs", self.slabs, platform, last_k=last_k, ray=self.slab_ray, dark=self.dark)
-        place(m, "samples", self.samples, platform, limits=self.limits, ray=self.step_ray)
-        chain = [self.cubes.o, self.projector.i, self.projector.o, self.slabs.i]
-        chain += [self.slabs.o, self.samples.i]
-        pairs = [(self.i, self.cubes.i), (self.samples.o, self.o)]
-        for source, sink in [*zip(chain[::2], chain[1::2], strict=True), *pairs]:
+        place(m, "slabs", slabs, platform, last_k=last_k, ray=self.slab_ray, dark=self.dark)
+        place(m, "samples", samples, platform, limits=self.limits, ray=self.step_ray)
+        links = [
+            (self.i, cubes.i),
+            (cubes.o, projector.i),
+            (projector.o, slabs.i),
+            (slabs.o, samples.i),
+            (samples.o, self.o),
+        ]
+        for source, sink in links:
             m.d.comb += [
                 sink.payload.eq(source.payload),
                 sink.valid.eq(source.valid),
                 source.ready.eq(sink.ready),
             ]
         m.d.comb += [
-            self.slab_address.eq(self.slabs.read_address),
-            self.step_address.eq(self.samples.read_address),
-            self.pixel_tested.eq(self.slabs.tested),
-            self.sample_tested.eq(self.samples.tested),
-            self.sample_dropped.eq(self.samples.dropped),
+            self.slab_address.eq(slabs.read_address),
+            self.step_address.eq(samples.read_address),
+            self.pixel_tested.eq(slabs.tested),
+            self.sample_tested.eq(samples.tested),
+            self.sample_dropped.eq(samples.dropped),
         ]
         return m
