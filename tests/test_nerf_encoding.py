@@ -13,7 +13,7 @@ from nerf_fields import random_field
 from oleaster.models.nerf.bits import field_at, get_fields, pack, put_fields, unpack
 from oleaster.models.nerf.blob import ALIGNMENT, read_blob, write_blob
 from oleaster.models.nerf.encoding import Encoded, decode, encode
-from oleaster.models.nerf.field import FieldError
+from oleaster.models.nerf.field import LINE_AXES, PLANE_AXES, FieldError
 from oleaster.models.nerf.layout import (
     BITMAP,
     CHUNKS,
@@ -273,10 +273,18 @@ def test_another_file_is_refused(encoded):
 
 def _one(mode: int, count: int, base: int, payload: bytes) -> bytes:
     """A blob whose first tensor is one chunk of 8 cells of one component."""
-    codes = Codes(np.ones((1, 8, 1), np.int16), 8, np.float32(1))
     directory = np.array([mode | count << 2 | base << 10], np.uint32)
-    bad = dataclasses.replace(encode(codes, [Layout(32, 1)]), directory=directory, payload=payload)
-    return write_blob(dict.fromkeys(TENSORS, bad))
+    tensors = {name: _ones(cells) for name, cells in zip(TENSORS, _CELLS, strict=True)}
+    first = dataclasses.replace(tensors[TENSORS[0]], directory=directory, payload=payload)
+    return write_blob({**tensors, TENSORS[0]: first})
+
+
+_CELLS = (8, 8, 1, 1, 1, 8) * 2  # of a lattice of 8 x 1 x 1 points
+
+
+def _ones(cells: int) -> Encoded:
+    codes = Codes(np.ones((1, cells, 1), np.int16), 8, np.float32(1))
+    return encode(codes, [Layout(32, 1)])
 
 
 @pytest.mark.parametrize(
@@ -292,6 +300,8 @@ def _one(mode: int, count: int, base: int, payload: bytes) -> bytes:
         ((2, 2, 0, b"\x22\0\1\1"), "do not rise"),  # 2, 1
         ((2, 2, 0, b"\x21\0\1\1"), "do not rise"),  # 1, 1
         ((2, 1, 0, b"\x08\1"), "beyond the row's end"),
+        ((0, 8, 0, b"\1\1\1\x80\1\1\1\1"), "code -128, which is not used"),
+        ((1, 2, 0, b"\3\0\0\0\x81\x80"), "code -128, which is not used"),
     ],
 )
 def test_a_wrong_chunk_is_refused(chunk, says):
@@ -302,6 +312,43 @@ def test_a_wrong_chunk_is_refused(chunk, says):
 def test_right_chunks_of_the_same_kind_are_read():
     for chunk in ((0, 8, 0, bytes(8)), (1, 2, 0, b"\3\0\0\0\1\1"), (2, 2, 0, b"\x41\0\1\1")):
         read_blob(_one(*chunk))
+
+
+def test_the_most_negative_code_of_a_plain_tensor_is_refused():
+    tensors = {name: _ones(cells) for name, cells in zip(TENSORS, _CELLS, strict=True)}
+    plain = encode(Codes(np.full((1, 8, 1), -7, np.int16), 4, np.float32(1)), [PLAIN])
+    read_blob(write_blob({**tensors, "color_lines[2]": plain}))
+    worse = dataclasses.replace(plain, payload=b"\x99\x98\x99\x99")
+    with pytest.raises(FieldError, match=r"^color_lines\[2\]: has the code -8, which"):
+        read_blob(write_blob({**tensors, "color_lines[2]": worse}))
+
+
+@pytest.mark.parametrize("name", TENSORS)
+def test_tensors_of_other_lattices_are_refused(encoded, name):
+    each = encoded[name]
+    shapes = [(each.rows, each.cells + 1, each.components), (each.rows + 1, each.cells, 4)]
+    for rows, cells, components in [*shapes, (each.rows, each.cells, each.components + 1)]:
+        codes = Codes(np.zeros((rows, cells, components), np.int16), 8, np.float32(1))
+        with pytest.raises(FieldError, match="where the lines ask for"):
+            read_blob(write_blob({**encoded, name: encode(codes, [PLAIN])}))
+
+
+@pytest.mark.parametrize("points", [(4096, 4096, 4096), (1 << 22, 2, 2)])
+def test_tensors_that_decode_to_too_much_are_refused(points):
+    """Empty chunks take four bytes, whatever they decode to; of short rows most is padding."""
+    tensors = {}
+    for m, ((u, v), w) in enumerate(zip(PLANE_AXES, LINE_AXES, strict=True)):
+        for kind in ("density", "color"):
+            for name, rows, cells in (
+                (f"{kind}_planes[{m}]", points[v], points[u]),
+                (f"{kind}_lines[{m}]", 1, points[w]),
+            ):
+                empty = np.full(rows * -(-cells // 128), 2, np.uint32)
+                tensors[name] = Encoded(
+                    rows, cells, 16, 6, np.float32(1), Layout(128, 16), 0, empty, b""
+                )
+    with pytest.raises(FieldError, match=r"the tensors decode to \d+ values"):
+        read_blob(write_blob(tensors))
 
 
 # The report -------------------------------------------------------------------------------------

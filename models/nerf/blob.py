@@ -8,8 +8,15 @@ from typing import Any
 import numpy as np
 
 from oleaster.models.nerf.bits import unpack
-from oleaster.models.nerf.encoding import Encoded, coordinates, stored_elements, values_at
-from oleaster.models.nerf.field import FieldError
+from oleaster.models.nerf.encoding import (
+    Encoded,
+    coordinates,
+    plain_codes,
+    stored_codes,
+    stored_elements,
+    values_at,
+)
+from oleaster.models.nerf.field import LINE_AXES, PLANE_AXES, FieldError
 from oleaster.models.nerf.layout import (
     BITMAP,
     CHUNKS,
@@ -56,7 +63,7 @@ TENSOR_ENTRY = np.dtype(
     ]
 )
 TENSOR_TABLE_AT = _HEADER.itemsize  # of the blob, where its entries begin
-_LARGEST_TENSOR = 1 << 28  # values: 16 times the largest plane of a 300^3 field
+_MOST_VALUES = 1 << 27  # of all tensors: a field of 512^3 and 64 components has 50 million
 
 
 def write_blob(encoded: Mapping[str, Encoded]) -> bytes:
@@ -101,13 +108,46 @@ def read_blob(data: bytes) -> dict[str, Encoded]:
             " or damaged"
         )
     table = np.frombuffer(data, TENSOR_ENTRY, len(TENSORS), _HEADER.itemsize)
+    _check_shapes(dict(zip(TENSORS, table, strict=True)))
     return {name: _read(data, entry, name) for name, entry in zip(TENSORS, table, strict=True)}
 
 
+def _shape(entry: Any) -> tuple[int, int, int]:
+    return int(entry["rows"]), int(entry["cells"]), int(entry["components"])
+
+
+def _check_shapes(entries: Mapping[str, Any]) -> None:
+    """FieldError unless all tensors are of one lattice, and fit memory when they are decoded."""
+    values = 0
+    for name, entry in entries.items():
+        kind, m = name.split("_")[0], int(name[-2])
+        cells = [_shape(entries[f"{kind}_lines[{LINE_AXES.index(axis)}]"])[1] for axis in range(3)]
+        u, v = PLANE_AXES[m]
+        components = _shape(entries[f"{kind}_lines[{m}]"])[2]
+        expected = cells[v], cells[u], components
+        if "line" in name:
+            lattice = _shape(entries[f"density_lines[{m}]"])[1]
+            expected = 1, lattice, components
+        found = _shape(entry)
+        text = "{} rows of {} cells of {} components"
+        if min(found) < 1:
+            raise FieldError(f"{name}: {text.format(*found)}")
+        if found != expected:
+            raise FieldError(
+                f"{name}: {text.format(*found)}, where the lines ask for {text.format(*expected)}"
+            )
+        # The last chunk of a row is decoded as a whole one.
+        chunk = max(1, int(entry["chunk"]))
+        values += found[0] * -(-found[1] // chunk) * chunk * components
+    if values > _MOST_VALUES:
+        raise FieldError(
+            f"the tensors decode to {values} values, short rows padded to whole chunks;"
+            f" {_MOST_VALUES} are the most"
+        )
+
+
 def _read(data: bytes, entry: Any, name: str) -> Encoded:
-    shape = rows, cells, components = [int(entry[key]) for key in ("rows", "cells", "components")]
-    if min(shape) < 1 or rows * cells * components > _LARGEST_TENSOR:
-        raise FieldError(f"{name}: {rows} rows of {cells} cells of {components} components")
+    rows, cells, components = _shape(entry)
     layout = Layout(int(entry["chunk"]), int(entry["group"]))
     if layout != PLAIN and (
         layout.chunk not in CHUNKS or layout.group < 1 or components % layout.group
@@ -150,13 +190,17 @@ def check_encoded(encoded: Encoded, name: str) -> None:
     """FieldError unless every chunk can be decoded: the checks that hardware also makes.
 
     Mode 3; more elements than a chunk has; a chunk outside the payload; a bitmap that does not
-    count as many as its entry; coordinates that do not rise; an element beyond the row's end.
+    count as many as its entry; coordinates that do not rise; an element beyond the row's end. Also
+    the most negative code, for which widths of fixed point have no room.
     """
+    lowest = -1 << (encoded.bits - 1)
     if encoded.layout == PLAIN:
         values = encoded.rows * encoded.cells * encoded.components
         needed = int(whole_bytes(values * encoded.bits))
         if len(encoded.payload) != needed:
             raise FieldError(f"{name}: {len(encoded.payload)} bytes of values; it needs {needed}")
+        if (plain_codes(encoded, unpack(encoded.payload)) == lowest).any():
+            raise FieldError(f"{name}: has the code {lowest}, which is not used")
         return
     n, shape = encoded.layout.chunk, encoded.modes.shape
     modes, counts = encoded.modes.ravel(), encoded.counts.ravel()
@@ -184,3 +228,7 @@ def check_encoded(encoded: Encoded, name: str) -> None:
     stored = stored_elements(encoded, bits)
     refuse((modes == BITMAP) & (stored.sum(axis=1) != counts), "its bitmap and count differ")
     refuse((stored & (np.arange(n) >= lengths[:, None])).any(axis=1), "stores beyond the row's end")
+    chunk, codes = stored_codes(encoded, bits)
+    wrong = np.zeros(len(modes), bool)
+    wrong[chunk[(codes == lowest).any(axis=1)]] = True
+    refuse(wrong, f"has the code {lowest}, which is not used")

@@ -47,6 +47,8 @@ __all__ = [
     "decode",
     "decode_all",
     "encode",
+    "plain_codes",
+    "stored_codes",
     "stored_elements",
     "values_at",
 ]
@@ -172,17 +174,11 @@ def decode(encoded: Encoded) -> Codes:
     bits, width = unpack(encoded.payload), encoded.bits
     shape = (encoded.rows, encoded.cells, encoded.components)
     if encoded.layout == PLAIN:
-        positions = np.arange(np.prod(shape), dtype=np.int64) * width
-        codes = _signed(get_fields(bits, positions, width), width).reshape(shape)
-        return Codes(codes, width, encoded.scale)
-    stored, values = stored_elements(encoded, bits), values_at(encoded)
-    chunk, i = _each(encoded.counts.ravel())
+        return Codes(plain_codes(encoded, bits).reshape(shape), width, encoded.scale)
+    stored = stored_elements(encoded, bits)
     group = encoded.layout.group
-    positions = values[chunk] + i * (group * width)
     elements = np.zeros((*stored.shape, group), np.int16)
-    elements[stored] = _signed(
-        get_fields(bits, positions[:, None] + np.arange(group) * width, width), width
-    )
+    _, elements[stored] = stored_codes(encoded, bits)
     # (rows, chunks, groups, n, group) -> (rows, chunks, n, groups, group)
     whole = elements.reshape(shape[0], encoded.chunks, encoded.groups, -1, group).swapaxes(2, 3)
     padded = whole.reshape(shape[0], -1, shape[2])
@@ -207,6 +203,22 @@ def stored_elements(encoded: Encoded, bits: Bits) -> NDArray[np.bool_]:
     lists, at = coordinates(encoded, bits)
     stored[lists, at] = True
     return stored
+
+
+def plain_codes(encoded: Encoded, bits: Bits) -> NDArray[np.int16]:
+    """(values of a plain tensor,) codes. bits: the payload's."""
+    values = encoded.rows * encoded.cells * encoded.components
+    positions = np.arange(values, dtype=np.int64) * encoded.bits
+    return _signed(get_fields(bits, positions, encoded.bits), encoded.bits)
+
+
+def stored_codes(encoded: Encoded, bits: Bits) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
+    """(m,) chunk numbers and (m, group) codes of all elements stored, in the payload's order."""
+    group, width = encoded.layout.group, encoded.bits
+    chunk, i = _each(encoded.counts.ravel())
+    positions = values_at(encoded)[chunk] + i * (group * width)
+    fields = get_fields(bits, positions[:, None] + np.arange(group) * width, width)
+    return chunk, _signed(fields, width)
 
 
 def coordinates(encoded: Encoded, bits: Bits) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
