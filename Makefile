@@ -26,7 +26,7 @@ lint: $(READY)
 	MYPYPATH=build/typecheck $(BIN)/mypy -p oleaster
 
 bench: $(READY)
-	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install -q -e '.[bench]'
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install -q -e '.[bench,ecp5]'
 	for bench in benchmarks/*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
 
 rtl: $(READY)
