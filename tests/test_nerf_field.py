@@ -178,9 +178,13 @@ def test_occupied_is_the_trilinear_test(
         volume, torch.from_numpy(at * 2 - 1)[None, None, None], align_corners=True
     )
     assert np.array_equal(field.occupied(points), value.numpy().ravel() > 0)
-    outside = points.copy()
-    outside[:, seed % 3] += 8
-    assert not field.occupied(outside).any()
+    # Outside nothing is occupied, where zero padding would let the value fade over one cell.
+    for beyond in (1 / 64, 1 / (2 * max(steps)), 8):
+        for side in (-beyond, 1 + beyond):
+            outside = points.copy()
+            axis = seed % 3
+            outside[:, axis] = box[0, axis] + side * (box[1, axis] - box[0, axis])
+            assert not field.occupied(outside).any()
 
 
 def test_everywhere_is_occupied_without_a_mask() -> None:

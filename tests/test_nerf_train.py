@@ -96,6 +96,21 @@ def test_module_renders_as_numpy_does(field):
     np.testing.assert_allclose(Model(field).image(camera), ours, atol=1e-4)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_module_is_occupied_where_numpy_is(seed):
+    """Also outside a mask that is smaller than the field, within a cell and beyond."""
+    rng = np.random.default_rng(seed)
+    box = np.array([[-1, -2, 0.5], [1, 2, 1.5]], np.float32)
+    mask = Mask(rng.random((3, 5, 9)) < 0.3, box)
+    field = replace(random_field(seed), mask=mask)
+    at = rng.integers(-32, 65, (3000, 3)).astype(np.float32) / 32
+    points = box[0] + at * (box[1] - box[0])
+    ours = field.occupied(points)
+    assert 0 < ours.sum() < len(ours) / 4
+    theirs = Model(field).occupied(torch.from_numpy(points)).numpy()
+    np.testing.assert_array_equal(theirs, ours)
+
+
 def test_camera_that_sees_nothing_is_white():
     away = look_at(np.array([0.0, -4, 0]), np.array([0.0, -8, 0]), width=4, height=4, focal=8)
     assert (Model(blob_field(16, 12)).image(away) == 1).all()
@@ -283,6 +298,12 @@ def test_teacher_files_that_are_not(tmp_path):
     values = teacher_arrays()
     np.savez(path, **{**values, "fine.fc_rgb.bias": np.float32([1, np.nan, 0])})
     with pytest.raises(FieldError, match=r"fine\.fc_rgb\.bias"):
+        Teacher.load(path)
+    np.savez(path, **{**values, "fine.fc_rgb.bias": np.array(["a", "b", "c"])})
+    with pytest.raises(FieldError, match=r"fine\.fc_rgb\.bias is <U1 .*must be floats"):
+        Teacher.load(path)
+    np.savez(path, **{**values, "fine.fc_rgb.bias": np.array([1e300, 0, 0])})
+    with pytest.raises(FieldError, match=r"fine\.fc_rgb\.bias holds NaN or infinity"):
         Teacher.load(path)
     del values["coarse.layer1.bias"]
     np.savez(path, **values)

@@ -146,7 +146,7 @@ class Model(nn.Module):
         return x.sigmoid()
 
     def occupied(self, points: Tensor) -> Tensor:
-        """(n, 3) positions -> (n,) bool: whether the mask's trilinear value is above 0."""
+        """(n, 3) positions -> (n,) bool, as `Field.occupied`: False outside the mask's box."""
         if self._facts.mask is None or not len(points):
             return torch.ones(len(points), dtype=torch.bool, device=points.device)
         if self._occupancy is None or self._occupancy[0].device != points.device:
@@ -154,9 +154,12 @@ class Model(nn.Module):
             box = _tensor(self._facts.mask.box)
             self._occupancy = bits.to(points.device), box.to(points.device)
         bits, box = self._occupancy
-        at = (points - box[0]) * (2 / (box[1] - box[0])) - 1
-        values = functional.grid_sample(bits, at[None, None, None], align_corners=True)
-        return values.reshape(-1) > 0
+        last = torch.tensor(self._facts.mask.size, device=points.device) - 1
+        at = (points - box[0]) * (last / (box[1] - box[0]))
+        inside = ((at >= 0) & (at <= last)).all(dim=1)
+        scaled = at * (2 / last) - 1
+        values = functional.grid_sample(bits, scaled[None, None, None], align_corners=True)
+        return (values.reshape(-1) > 0) & inside
 
     def render(
         self, origins: Tensor, directions: Tensor, jitter: Tensor | None = None

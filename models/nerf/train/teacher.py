@@ -6,16 +6,18 @@ with the repository krrish94/nerf-pytorch: 128 wide, 4 layers, a 64 wide layer f
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from oleaster.models.nerf.camera import Camera
 from oleaster.models.nerf.field import Array, FieldError
+from oleaster.models.nerf.store import read_arrays
 
 __all__ = ["Teacher"]
 
@@ -31,6 +33,12 @@ _SHAPES = {
     "layers_dir.0": (64, 155),
     "fc_rgb": (3, 64),
 }
+_NAMES = tuple(
+    f"{kind}.{name}.{part}"
+    for kind in ("coarse", "fine")
+    for name in _SHAPES
+    for part in ("weight", "bias")
+)
 
 Layers = dict[str, tuple[Tensor, Tensor]]
 
@@ -51,11 +59,14 @@ class Teacher:
         if not path.is_file():
             raise FieldError(f"{path}: no such file; expected a teacher network's .npz")
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return cls(*(_layers(arrays, kind, device) for kind in ("coarse", "fine")))
+            with path.open("rb") as file:
+                arrays = read_arrays(file, _NAMES)
+            return cls(*(_layers(arrays, kind, device) for kind in ("coarse", "fine")))
         except KeyError as error:
             raise FieldError(f"{path}: is no teacher network: {error.args[0]}") from error
-        except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
+        except FieldError as error:
+            raise FieldError(f"{path}: {error}") from error
+        except Exception as error:  # zipfile, zlib and numpy raise many kinds for a damaged file
             raise FieldError(f"{path}: is not a whole .npz file ({error})") from error
 
     @torch.no_grad()
@@ -81,15 +92,22 @@ class Teacher:
         return (weights[..., None] * colors).sum(dim=1) + (1 - weights.sum(dim=1, keepdim=True))
 
 
-def _layers(arrays: np.lib.npyio.NpzFile, kind: str, device: str) -> Layers:
+def _layers(arrays: dict[str, NDArray[Any]], kind: str, device: str) -> Layers:
     found = {}
     for name, shape in _SHAPES.items():
         pair = []
         for part, expected in (("weight", shape), ("bias", shape[:1])):
             array = arrays[f"{kind}.{name}.{part}"]
-            if array.shape != expected or not np.isfinite(array).all():
-                raise ValueError(f"{kind}.{name}.{part} is not {expected} finite numbers")
-            pair.append(torch.from_numpy(array.astype(np.float32)).to(device))
+            if array.dtype.kind != "f" or array.shape != expected:
+                raise FieldError(
+                    f"{kind}.{name}.{part} is {array.dtype} {array.shape}; it must be floats"
+                    f" {expected}"
+                )
+            with np.errstate(over="ignore"):
+                single = array.astype(np.float32)
+            if not np.isfinite(single).all():
+                raise FieldError(f"{kind}.{name}.{part} holds NaN or infinity")
+            pair.append(torch.from_numpy(single).to(device))
         found[name] = (pair[0], pair[1])
     return found
 
