@@ -208,7 +208,9 @@ def _nibbles(pair: View) -> list[Pair]:
     exponent, integer = pair.exponent, pair.integer
     is_outlier = exponent.any()
     low = Cat(integer[:4], integer[4] & is_outlier).as_signed()
-    return [(Mux(is_outlier, 0, 4), Mux(is_outlier, 0, integer[4:].as_signed())), (exponent, low)]
+    # As wide as in a lane: Verilator takes a sign that is read back from the lane for a loop.
+    high = Cat(integer[4:], integer[-1]).as_signed()
+    return [(Mux(is_outlier, 0, 4), Mux(is_outlier, 0, high)), (exponent, low)]
 
 
 class OperandBorder(Unit):

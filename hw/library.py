@@ -15,6 +15,7 @@ from oleaster.hw.decoder import CODE_DECODERS, CodebookDecoder, OVPDecoder
 from oleaster.hw.emit import Unit, write_design
 from oleaster.hw.encoder import OVPEncoder
 from oleaster.hw.nerf.bitmap_search import BitmapSearch
+from oleaster.hw.nerf.color import ColorUnit
 from oleaster.hw.nerf.compositor import Compositor
 from oleaster.hw.nerf.cubes import CubeStreamer
 from oleaster.hw.nerf.curve import CurveTable
@@ -37,6 +38,7 @@ from oleaster.hw.weight_stationary import WeightStationaryArray
 from oleaster.models.accelerator.config import DATA_BITS, AcceleratorConfig
 from oleaster.models.gemm import MAX_ACC_BITS
 from oleaster.models.lane import Lane
+from oleaster.models.nerf.fixed.network_shape import NetworkShape
 from oleaster.models.nerf.fixed.widths import RANGES, FixedConfig
 
 __all__ = [
@@ -129,6 +131,21 @@ _TILE_PIXELS = Parameter(
 _TRANSMITTANCE_BITS = _fixed("transmittance_bits", "fraction of alpha, light and weight")
 _PLANE_BITS = Parameter(8, 2, 16, "width of a plane's code")
 _LINE_BITS = Parameter(10, 2, 16, "width of a line's code")
+
+_COLOR_WIDTHS = {
+    "feature_bits": "fraction of a colour feature",
+    "direction_bits": "fraction of a unit direction",
+    "wave_address_bits": "of the sines' table, over the circle",
+    "wave_bits": "fraction of sine and cosine",
+    "logit_bits": "fraction of what the network gives",
+    "sigmoid_address_bits": "intervals of the sigmoid's table",
+    "color_bits": "fraction of a colour",
+}
+
+
+def _color_unit(rows: int, cols: int, tag_bits: int, **parameters: int) -> Unit:
+    widths = {name: parameters.pop(name) for name in _COLOR_WIDTHS}
+    return ColorUnit(FixedConfig(**widths), NetworkShape(**parameters), rows, cols, tag_bits)
 
 
 UNITS: dict[str, UnitSpec] = {
@@ -381,6 +398,23 @@ UNITS: dict[str, UnitSpec] = {
             "tag_bits": _TAG_BITS,
         },
         DensityUnit,
+    ),
+    "color-unit": UnitSpec(
+        "colour network on the OVP array: basis, waves, three layers, sigmoid, a batch at a time",
+        {
+            "rows": Parameter(8, 2, _LARGEST_SIDE, "rows of PEs, even; two for each sample"),
+            "cols": Parameter(
+                8, 8, _LARGEST_SIDE, "columns of PEs", tuple(1 << i for i in range(3, 9))
+            ),
+            "products": Parameter(36, 1, 1024, "colour products of a sample"),
+            "features": Parameter(27, 1, 1024, "that the basis makes of them"),
+            "feature_octaves": Parameter(2, 0, 8, "sines and cosines of each feature"),
+            "direction_octaves": Parameter(2, 0, 8, "sines and cosines of the direction"),
+            "hidden": Parameter(128, 1, 1024, "units of the first and the second layer"),
+            **{name: _fixed(name, text) for name, text in _COLOR_WIDTHS.items()},
+            "tag_bits": _TAG_BITS,
+        },
+        _color_unit,
     ),
     "shader": UnitSpec(
         "alphas to weights: the light that each pixel of a tile still lets pass",

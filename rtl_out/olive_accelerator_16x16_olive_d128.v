@@ -4935,7 +4935,7 @@ endmodule
 module operand_lanes_olive(issue_even, issue_odd, codes, format, clk, rst, pairs, odds, illegal, en);
   wire _00_;
   wire _01_;
-  wire [3:0] _02_;
+  wire [4:0] _02_;
   wire _03_;
   wire _04_;
   wire _05_;
@@ -4943,7 +4943,7 @@ module operand_lanes_olive(issue_even, issue_odd, codes, format, clk, rst, pairs
   wire _07_;
   wire [2:0] _08_;
   wire _09_;
-  wire [3:0] _10_;
+  wire [4:0] _10_;
   wire _11_;
   wire _12_;
   wire _13_;
@@ -5002,13 +5002,13 @@ module operand_lanes_olive(issue_even, issue_odd, codes, format, clk, rst, pairs
   assign _07_ = | decode_ovp8_even[11:8];
   assign _08_ = _07_ ? 3'h0 : 3'h4;
   assign _09_ = | decode_ovp8_even[11:8];
-  assign _10_ = _09_ ? 4'h0 : decode_ovp8_even[7:4];
+  assign _10_ = _09_ ? 5'h0 : { decode_ovp8_even[7], decode_ovp8_even[7:4] };
   assign _11_ = | decode_ovp8_even[11:8];
   assign _12_ = decode_ovp8_even[4] & _11_;
   assign _13_ = | decode_ovp8_odd[11:8];
   assign _14_ = _13_ ? 3'h0 : 3'h4;
   assign _01_ = | decode_ovp8_odd[11:8];
-  assign _02_ = _01_ ? 4'h0 : decode_ovp8_odd[7:4];
+  assign _02_ = _01_ ? 5'h0 : { decode_ovp8_odd[7], decode_ovp8_odd[7:4] };
   assign _03_ = | decode_ovp8_odd[11:8];
   assign _04_ = decode_ovp8_odd[4] & _03_;
   assign _05_ = format == 1'h1;
@@ -5034,7 +5034,7 @@ module operand_lanes_olive(issue_even, issue_odd, codes, format, clk, rst, pairs
   assign _23_ = | _22_;
   assign _22_[0] = ! format;
   assign _22_[1] = format == 2'h1;
-  assign \odd0.integer  = _25_ ? { decode_ovp4_0_odd[3], decode_ovp4_0_odd[3:0] } : { _02_[3], _02_ };
+  assign \odd0.integer  = _25_ ? { decode_ovp4_0_odd[3], decode_ovp4_0_odd[3:0] } : _02_;
   assign _25_ = | _24_;
   assign _24_[0] = ! format;
   assign _24_[1] = format == 2'h1;
@@ -5050,7 +5050,7 @@ module operand_lanes_olive(issue_even, issue_odd, codes, format, clk, rst, pairs
   assign _31_ = | _30_;
   assign _30_[0] = ! format;
   assign _30_[1] = format == 2'h1;
-  assign \even0.integer  = _33_ ? { decode_ovp4_0_even[3], decode_ovp4_0_even[3:0] } : { _10_[3], _10_ };
+  assign \even0.integer  = _33_ ? { decode_ovp4_0_even[3], decode_ovp4_0_even[3:0] } : _10_;
   assign _33_ = | _32_;
   assign _32_[0] = ! format;
   assign _32_[1] = format == 2'h1;

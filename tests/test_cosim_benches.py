@@ -22,6 +22,16 @@ pytestmark = pytest.mark.rtl
 
 WALKER = {"axis_bits": 4, "word": 4, "depth": 512, "cell_bits": 4, "tile_bits": 3}
 
+SMALL_NETWORK = {
+    "rows": 6,
+    "cols": 16,
+    "products": 3,
+    "features": 9,
+    "feature_octaves": 1,
+    "direction_octaves": 3,
+    "hidden": 10,
+}
+
 UNITS = [
     ("ovp-decoder4", {}, 2),
     ("ovp-decoder8", {}, 1),
@@ -73,6 +83,8 @@ UNITS = [
     ("density-unit", {}, 4),
     ("compositor", {}, 3),
     ("compositor", {"pixels": 16, "transmittance_bits": 12, "color_bits": 6}, 3),
+    ("color-unit", {}, 3),
+    ("color-unit", SMALL_NETWORK, 3),
     ("shader", {}, 5),
     ("shader", {"pixels": 16, "transmittance_bits": 12}, 5),
     ("density-unit", {"components": 9, "product_bits": 12, "sum_bits": 24}, 4),
@@ -142,6 +154,8 @@ BREAKS = [
     ("sample-address", {}, "9'h100", "9'h0ff"),
     # A plane is multiplied by the next sample's line.
     ("feature-unit", {}, "$signed(line_0_3)", "$signed(line_0_2)"),
+    # Every eighth hidden unit goes without ReLU.
+    ("color-unit", SMALL_NETWORK, ".relu(relu_5)", ".relu(1'h0)"),
     # A sample does not see what the one just before took from its pixel.
     ("shader", {"pixels": 16}, "assign again =", "assign again = 1'h0 &"),
     # At a tile's end the wrong pixel is cleared.

@@ -65,6 +65,7 @@ BENCHES = {
     "sample-address": "sample_address",
     "feature-unit": "features",
     "density-unit": "density",
+    "color-unit": "color",
     "shader": "shader",
     "compositor": "compositor",
 }
