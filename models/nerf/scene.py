@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib import resources
@@ -23,13 +21,13 @@ from oleaster.models.nerf.field import Array, Field, FieldError, Mask, check_fie
 from oleaster.models.nerf.image import decode_image, encode_png, shrink
 from oleaster.models.nerf.prune import Pruned
 from oleaster.models.nerf.render import psnr, render
+from oleaster.models.nerf.store import read_arrays, unpack_mask, write_aside
 from oleaster.models.nerf.tensors import tensor_parts
 
 __all__ = [
     "Facts",
     "HeldOut",
     "Scene",
-    "drift_psnr",
     "load_scene",
     "make_scene",
     "save_scene",
@@ -38,10 +36,14 @@ __all__ = [
 ]
 
 _FORMAT = "oleaster scene 1"
-_LARGEST_FILE = 1 << 30  # bytes, unpacked: more than any field of 512^3 needs
-_SETTINGS = tuple(
-    each.name for each in fields(Field) if each.type in ("int", "float", "bool")
-)  # of a field, beside its arrays
+_NAMES = (
+    *("format", "encoding", "box", "basis", "settings", "facts", "cameras", "poses"),
+    *("png_bytes", "png", "mask", "mask_shape", "mask_box"),
+    *(f"{layer}{i}" for layer in ("weight", "bias") for i in range(3)),
+)
+_SETTINGS = {
+    each.name: str(each.type) for each in fields(Field) if each.type in ("int", "float", "bool")
+}  # of a field, beside its arrays, and their types
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,28 +122,6 @@ def view_psnr(views: Sequence[HeldOut]) -> Callable[[Field], float]:
     return mean
 
 
-def drift_psnr(
-    field: Field, cameras: Sequence[Camera], float_psnr: float
-) -> Callable[[Field], float]:
-    """A cheaper measure for `prune` than `view_psnr`: what small images drift by, in dB.
-
-    float_psnr: of the field against its held-out views. The mean square difference between images
-    of a field and of this one is added to the error that this one has, as if the two were
-    independent; `make_scene` measures what is true.
-    """
-    own = 10 ** (-float_psnr / 10)
-    images = [render(field, camera).image for camera in cameras]
-
-    def measure(other: Field) -> float:
-        errors = [
-            float(np.mean(np.square(render(other, camera).image - image)))
-            for camera, image in zip(cameras, images, strict=True)
-        ]
-        return float(-10 * np.log10(own + np.mean(errors)))
-
-    return measure
-
-
 def make_scene(
     before: Field,
     pruned: Pruned,
@@ -166,8 +146,9 @@ def make_scene(
 
 
 def save_scene(path: Path, scene: Scene) -> None:
-    """Write a scene, whole or not at all. FieldError if the file cannot be written."""
+    """Write a scene, whole or not at all. FieldError if the file cannot be written, or read."""
     check_field(scene.field)
+    _check_facts(asdict(scene.facts), len(scene.views))
     field = scene.field
     out = {
         "format": np.array(_FORMAT),
@@ -191,14 +172,8 @@ def save_scene(path: Path, scene: Scene) -> None:
         out["mask_box"] = field.mask.box
     data = io.BytesIO()
     np.savez_compressed(data, **out)  # type: ignore[arg-type]
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with write_aside(path) as aside:
         aside.write_bytes(data.getvalue())
-        aside.replace(path)
-    except OSError as error:
-        raise FieldError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def scene_names() -> list[str]:
@@ -225,15 +200,11 @@ def load_scene(name_or_path: str | Path) -> Scene:
 
 def _read(data: bytes, where: str) -> Scene:
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            size = sum(each.file_size for each in archive.infolist())
-        if size > _LARGEST_FILE:
-            raise FieldError(f"it unpacks to {size} bytes; a scene has at most {_LARGEST_FILE}")
-        with np.load(io.BytesIO(data), allow_pickle=False) as loaded:
-            if "format" not in loaded or str(loaded["format"]) != _FORMAT:
-                found = str(loaded["format"]) if "format" in loaded else "no format"
-                raise FieldError(f'it says "{found}", not "{_FORMAT}"')
-            return _scene({key: loaded[key] for key in loaded})
+        arrays = read_arrays(io.BytesIO(data), _NAMES)
+        found = str(arrays.get("format", "no format"))
+        if found != _FORMAT:
+            raise FieldError(f'it says "{found}", not "{_FORMAT}"')
+        return _scene(arrays)
     except FieldError as error:
         raise FieldError(f"{where}: {error}") from error
     except KeyError as error:
@@ -243,52 +214,108 @@ def _read(data: bytes, where: str) -> Scene:
 
 
 def _scene(arrays: dict[str, NDArray[Any]]) -> Scene:
-    encoded = read_blob(arrays["encoding"].astype(np.uint8).tobytes())
+    encoded = read_blob(_bytes(arrays, "encoding"))
     mask = None
     if "mask" in arrays:
-        shape = tuple(map(int, arrays["mask_shape"]))
-        bits = np.unpackbits(arrays["mask"], bitorder="little", count=int(np.prod(shape)))
-        mask = Mask(bits.astype(bool).reshape(shape), _single(arrays["mask_box"]))
-    settings = json.loads(arrays["settings"].tobytes())
-    if set(settings) != set(_SETTINGS):
-        raise FieldError(f"its settings are {sorted(settings)}; they must be {sorted(_SETTINGS)}")
-    for key, value in settings.items():
-        if not isinstance(value, int | float) or not math.isfinite(value):
-            raise FieldError(f"its setting {key} is {value!r}; it must be a finite number")
-    a, b, c = (_single(arrays[f"weight{i}"]) for i in range(3))
-    d, e, f = (_single(arrays[f"bias{i}"]) for i in range(3))
+        shape = arrays["mask_shape"]
+        if shape.shape != (3,) or shape.dtype.kind not in "iu":
+            raise FieldError("its mask_shape is not three numbers of points")
+        nz, ny, nx = map(int, shape)
+        bits = unpack_mask(arrays["mask"], (nx, ny, nz), "little")
+        mask = Mask(bits, _single(arrays, "mask_box"))
+    a, b, c = (_single(arrays, f"weight{i}") for i in range(3))
+    d, e, f = (_single(arrays, f"bias{i}") for i in range(3))
     field = Field(
-        box=_single(arrays["box"]),
+        box=_single(arrays, "box"),
         **tensor_parts(decode_all(encoded)),
-        basis=_single(arrays["basis"]),
+        basis=_single(arrays, "basis"),
         weights=(a, b, c),
         biases=(d, e, f),
         mask=mask,
-        **settings,
+        **_settings(json.loads(_bytes(arrays, "settings"))),
     )
     check_field(field)
-    facts = json.loads(arrays["facts"].tobytes())
-    if set(facts) != {each.name for each in fields(Facts)}:
-        raise FieldError(f"its facts are {sorted(facts)}")
+    views = _views(arrays)
+    facts = json.loads(_bytes(arrays, "facts"))
+    _check_facts(facts, len(views))
     for key in ("psnr", "float_psnr"):
         facts[key] = tuple(map(float, facts[key]))
-    return Scene(field, encoded, _views(arrays), Facts(**facts))
+    return Scene(field, encoded, views, Facts(**facts))
+
+
+def _settings(found: Any) -> dict[str, Any]:
+    if not isinstance(found, dict) or set(found) != set(_SETTINGS):
+        raise FieldError(f"its settings are {sorted(found)}; they must be {sorted(_SETTINGS)}")
+    for key, kind in _SETTINGS.items():
+        value = found[key]
+        right = _is_number(value) and math.isfinite(value) if kind == "float" else (
+            type(value).__name__ == kind
+        )  # fmt: skip
+        if not right:
+            raise FieldError(f"its setting {key} is {value!r}; it must be a finite {kind}")
+    return found
+
+
+def _check_facts(facts: Any, views: int) -> None:
+    """FieldError unless they are what `Facts` declares, of so many views, of which there are."""
+    if not isinstance(facts, dict) or set(facts) != {each.name for each in fields(Facts)}:
+        raise FieldError(f"its facts are {sorted(facts)}")
+    if not views:
+        raise FieldError("it has no held-out views")
+    for key in ("name", "origin", "licence", "command", "version"):
+        if not isinstance(facts[key], str):
+            raise FieldError(f"its {key} is {facts[key]!r}; it must be text")
+    for key in ("density_share", "color_share"):
+        if not _is_number(facts[key]) or not 0 <= facts[key] <= 1:
+            raise FieldError(f"its {key} is {facts[key]!r}; it must be a number 0 .. 1")
+    for key in ("psnr", "float_psnr"):
+        values = facts[key]
+        if not isinstance(values, list | tuple) or not all(map(_is_number, values)):
+            raise FieldError(f"its {key} is {values!r}; it must be a list of numbers")
+        if len(values) != views or any(map(math.isnan, values)):
+            raise FieldError(f"its {key} is {values!r}; it must be a number for each view")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _views(arrays: dict[str, NDArray[Any]]) -> tuple[HeldOut, ...]:
-    ends = np.cumsum(arrays["png_bytes"])
-    png = arrays["png"].astype(np.uint8).tobytes()
-    found = []
-    for (width, height, focal), pose, end, size in zip(
-        arrays["cameras"], arrays["poses"], ends, arrays["png_bytes"], strict=True
-    ):
-        camera = Camera(int(width), int(height), float(focal), _single(pose))
-        found.append(HeldOut(camera, png[end - size : end]))
+    sizes = arrays["png_bytes"]
+    if sizes.ndim != 1 or sizes.dtype.kind not in "iu" or (sizes < 0).any():
+        raise FieldError("its png_bytes are not the lengths of images")
+    cameras, poses = _floats(arrays, "cameras"), _single(arrays, "poses")
+    if cameras.shape != (len(sizes), 3) or poses.shape != (len(sizes), 3, 4):
+        raise FieldError(
+            f"it has {len(sizes)} images, cameras {cameras.shape} and poses {poses.shape}"
+        )
+    lengths = list(map(int, sizes))
+    png = _bytes(arrays, "png")
+    if sum(lengths) != len(png):
+        raise FieldError(f"its images have {len(png)} bytes; png_bytes says {sum(lengths)}")
+    found, first = [], 0
+    for (width, height, focal), pose, length in zip(cameras, poses, lengths, strict=True):
+        camera = Camera(int(width), int(height), float(focal), pose)
+        found.append(HeldOut(camera, png[first : first + length]))
+        first += length
     return tuple(found)
 
 
-def _single(array: NDArray[Any]) -> Array:
-    return array.astype(np.float32)
+def _bytes(arrays: dict[str, NDArray[Any]], key: str) -> bytes:
+    array = arrays[key]
+    if array.dtype != np.uint8 or array.ndim != 1:
+        raise FieldError(f"its {key} is {array.ndim} axes of {array.dtype}; it must be bytes")
+    return array.tobytes()
+
+
+def _floats(arrays: dict[str, NDArray[Any]], key: str) -> NDArray[np.floating[Any]]:
+    if arrays[key].dtype.kind != "f":
+        raise FieldError(f"its {key} is {arrays[key].dtype}; it must be float")
+    return arrays[key]
+
+
+def _single(arrays: dict[str, NDArray[Any]], key: str) -> Array:
+    return _floats(arrays, key).astype(np.float32)
 
 
 def _halved(array: Array) -> NDArray[np.floating[Any]]:
