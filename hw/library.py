@@ -402,7 +402,7 @@ UNITS: dict[str, UnitSpec] = {
     "color-unit": UnitSpec(
         "colour network on the OVP array: basis, waves, three layers, sigmoid, a batch at a time",
         {
-            "rows": Parameter(8, 2, _LARGEST_SIDE, "rows of PEs, even; two for each sample"),
+            "rows": Parameter(8, 4, _LARGEST_SIDE, "rows of PEs, even; two for each sample"),
             "cols": Parameter(
                 8, 8, _LARGEST_SIDE, "columns of PEs", tuple(1 << i for i in range(3, 9))
             ),

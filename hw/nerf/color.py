@@ -46,8 +46,8 @@ class ColorUnit(Unit):
     config: FixedConfig
     shape: NetworkShape
     rows, cols: int
-        PEs of the array, of which four make an element: `rows` even, `cols` a power of two, at
-        least 8.
+        PEs of the array, of which four make an element: `rows` even, at least 4, `cols` a power of
+        two, at least 8.
     tag_bits: int
         Of a sample's tag, which is handed through.
 
@@ -66,8 +66,8 @@ class ColorUnit(Unit):
     def __init__(
         self, config: FixedConfig, shape: NetworkShape, rows: int, cols: int, tag_bits: int
     ) -> None:
-        if rows < 2 or rows % 2:
-            raise ValueError(f"rows is {rows}; it must be even and at least 2")
+        if rows < 4 or rows % 2:
+            raise ValueError(f"rows is {rows}; it must be even and at least 4")
         if cols < 8 or cols & (cols - 1):
             raise ValueError(f"cols is {cols}; it must be a power of two, at least 8")
         self.config = config

@@ -244,10 +244,10 @@ class ColorInputs(Unit):
         nothing = {"column": 0, "slot": 0, "direction": 0, "wave": 0, "octave": 0, "cosine": 0}
         elements = [nothing] * (2 * self.shape.words[0])
         for each in self.shape.sources():
-            slot = self.slots - 1 if each.direction else each.index // self.columns
+            slot = self.slots - 1 if each.direction else each.element // self.columns
             elements.append(
                 {
-                    "column": each.index % self.columns,
+                    "column": each.element % self.columns,
                     "slot": slot,
                     "direction": int(each.direction),
                     "wave": int(each.wave),

@@ -60,7 +60,7 @@ class ColorOperands(Unit):
         self.samples = samples
         self.columns = columns
         self.banks = columns // 2
-        self.places = -(-max(words) // self.banks)
+        self.places = max(2, -(-max(words) // self.banks))
         self.weight_words = sum(t * w for t, w in zip(tiles, words, strict=True))
         super().__init__(
             {

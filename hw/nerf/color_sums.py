@@ -58,7 +58,7 @@ class ColorSums(Unit):
         self.tiles = tiles
         self.rows = rows
         self.columns = columns
-        where = {"stage": range(len(tiles)), "tile": range(max(tiles)), "row": range(rows)}
+        where = {"stage": range(len(tiles)), "tile": range(max(2, *tiles)), "row": range(rows)}
         super().__init__(
             {
                 "sums": In(stream.Signature(SumsWord(2 * columns, Rescaler.SUM_BITS))),

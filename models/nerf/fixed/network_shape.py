@@ -16,9 +16,9 @@ _DIRECTION = 3
 
 
 class InputSource(NamedTuple):
-    """What an input of the first layer is: feature or component `index`, or a wave of it."""
+    """What an input of the first layer is: feature or component `element`, or a wave of it."""
 
-    index: int
+    element: int
     direction: bool
     wave: bool = False
     octave: int = 0

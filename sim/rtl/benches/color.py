@@ -67,7 +67,7 @@ def _random(rng: np.random.Generator, count: int) -> tuple[FixedNetwork, Longs, 
         weights[outliers] *= rng.choice([1, 3, 250], np.count_nonzero(outliers))
         weights[:, k:] = 0
         codes = rounding(weights).astype(np.int64)
-        stages.append(Stage(rounding, codes, words(n, shift, 1 << rng.integers(1, 20))))
+        stages.append(Stage(rounding, codes, words(n, shift, 1 << int(rng.integers(1, 20)))))
     basis, first, second, third = stages
     network = FixedNetwork(
         CONFIG,
