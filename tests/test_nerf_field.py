@@ -10,6 +10,7 @@ from nerf_random import random_field
 
 from oleaster.models.nerf import field as implementation
 from oleaster.models.nerf.camera import Camera, look_at
+from oleaster.models.nerf.check import check_field
 from oleaster.models.nerf.field import (
     LINE_AXES,
     PLANE_AXES,
@@ -17,7 +18,6 @@ from oleaster.models.nerf.field import (
     Field,
     FieldError,
     Mask,
-    check_field,
 )
 
 torch = pytest.importorskip("torch")

@@ -13,7 +13,8 @@ import pytest
 from nerf_fields import blob_field, orbit_camera
 from nerf_random import random_field
 
-from oleaster.models.nerf.field import Field, FieldError, Mask, check_field
+from oleaster.models.nerf.check import check_field
+from oleaster.models.nerf.field import Field, FieldError, Mask
 from oleaster.models.nerf.files import load_field, save_field
 from oleaster.models.nerf.render import Pipeline, render
 from oleaster.models.nerf.store import read_arrays, unpack_mask

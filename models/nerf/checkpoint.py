@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oleaster.models.nerf.field import Array, Field, FieldError, Mask, check_field
+from oleaster.models.nerf.check import check_field
+from oleaster.models.nerf.field import Array, Field, FieldError, Mask
 from oleaster.models.nerf.store import unpack_mask, write_aside
 
 __all__ = ["load_checkpoint", "save_checkpoint"]

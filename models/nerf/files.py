@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oleaster.models.nerf.field import Field, FieldError, Mask, check_field
+from oleaster.models.nerf.check import check_field
+from oleaster.models.nerf.field import Field, FieldError, Mask
 from oleaster.models.nerf.store import read_arrays, unpack_mask, write_aside
 
 __all__ = ["load_field", "save_field"]

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from oleaster.models.nerf.blob import read_blob, write_blob
 from oleaster.models.nerf.camera import Camera
+from oleaster.models.nerf.check import check_field
 from oleaster.models.nerf.encoding import Encoded, decode_all
-from oleaster.models.nerf.field import Array, Field, FieldError, Mask, check_field
+from oleaster.models.nerf.field import Array, Field, FieldError, Mask
 from oleaster.models.nerf.image import decode_image, encode_png, shrink
 from oleaster.models.nerf.prune import Pruned
 from oleaster.models.nerf.render import psnr, render

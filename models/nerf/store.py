@@ -17,7 +17,8 @@ from typing import IO, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from oleaster.models.nerf.field import MOST_MASK_POINTS, FieldError
+from oleaster.models.nerf.check import MOST_MASK_POINTS
+from oleaster.models.nerf.field import FieldError
 
 __all__ = ["read_arrays", "unpack_mask", "write_aside"]
 

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from oleaster.models.nerf.field import Field, FieldError, Mask, check_field
+from oleaster.models.nerf.check import check_field
+from oleaster.models.nerf.field import Field, FieldError, Mask
 from oleaster.models.nerf.store import write_aside
 
 __all__ = ["load_state", "save_state"]
