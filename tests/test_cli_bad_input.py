@@ -1,6 +1,11 @@
 """Bad input: one sentence on stderr that says what and where, exit 2, and nothing written."""
 
 import errno
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -350,3 +355,25 @@ def test_an_input_is_never_overwritten(capsys, tmp_path, monkeypatch):
     ):
         assert "is an input of this command" in refused(capsys, *arguments)
     assert Path("x.npy").read_bytes() == before
+
+
+def test_closed_pipe():
+    read, write = os.pipe()
+    os.close(read)
+    program = "import sys; from oleaster.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, "designs", "--json"]
+    result = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (result.returncode, result.stderr) == (141, "")
+
+
+def test_terminated_is_interrupted(capsys, tmp_path, monkeypatch):
+    def terminate(file, *_, **__):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(np, "save", terminate)
+    assert main(["gemm", "a.npy", "b.npy", "-o", "c.npy"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -215,6 +215,8 @@ def test_film(capsys):
         (["blobs.npz", "-o", "out.jpg"], "ends in .png"),
         (["blobs.npz", "-o", "nowhere/out.png"], "does not exist"),
         (["blobs.npz", "--video", "out.mp4"], "ends in"),
+        (["blobs.npz", "--frames", "3"], "--frames is for --video"),
+        (["blobs.npz", "--pose", "frames.json"], "has a list of frames"),
         (["blobs.npz", "--video", "a.png", "-o", "a.png"], "both after"),
         (["blobs.npz", "--pipeline", "uniform", "--ball"], "for --pipeline cubes"),
         (["blobs.npz", "--pipeline", "rays"], "rays"),
@@ -237,5 +239,6 @@ def test_refused(capsys, arguments, sentence):
     Path("last.json").write_text(json.dumps({"transform_matrix": np.ones((4, 4)).tolist()}))
     huge = json.dumps({"transform_matrix": eye.tolist()}).replace("1.0", "9" * 400, 1)
     Path("huge.json").write_text(huge)
+    Path("frames.json").write_text(json.dumps({"frames": [wide]}))
     Path("deep.json").write_text("[" * 200_000)
     assert sentence in refused(capsys, *arguments)

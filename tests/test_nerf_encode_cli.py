@@ -84,6 +84,7 @@ def test_a_smaller_budget_gives_a_larger_scene(capsys):
         (["--teacher", "none.npz"], "none.npz: no such file"),
         (["--teacher", "none.npz", "--device", "cuda:99"], "PyTorch cannot use it here"),
         (["--mesh", "cow"], "no mesh 'cow'"),
+        (["--views", "views", "-o", "scene.png"], "scene.png: the name after -o ends in .npz"),
     ],
 )
 def test_what_is_wrong_is_said(words, message, capsys):

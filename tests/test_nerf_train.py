@@ -144,7 +144,7 @@ def test_resumed_run_is_the_same(balls, trained, tmp_path):
         fit(balls[0], TINY, checkpoint=checkpoint, progress=stop)
     field = fit(balls[0], TINY, checkpoint=checkpoint, resume=True)
     assert same(field, trained[0])
-    with pytest.raises(FieldError, match="another run"):
+    with pytest.raises(FieldError, match="another run: seed 0 there, 1 here"):
         fit(balls[0], replace(TINY, seed=1), checkpoint=checkpoint, resume=True)
     whole = torch.load(checkpoint, weights_only=True)
     for change, message in (
@@ -390,6 +390,8 @@ def test_train_verb(tmp_path, capsys):
         ([], "give one of --views, --teacher and --mesh"),
         (["--mesh", "duck", "--teacher", "x"], "give one of"),
         (["--mesh", "cow"], "no mesh 'cow': known are duck, ball"),
+        (["--mesh", "duck", "-o", "duck.png"], "duck.png: the name after -o ends in .npz"),
+        (["--mesh", "duck", "--resume"], "field.npz.run: no such checkpoint"),
         (["--teacher", "none.npz"], "none.npz: no such file"),
         (["--views", "."], "transforms_train.json"),
         (["--teacher", "none.npz", "--components", "4"], "expected two numbers"),

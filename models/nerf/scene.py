@@ -204,6 +204,8 @@ def _read(data: bytes, where: str) -> Scene:
         arrays = read_arrays(io.BytesIO(data), _NAMES)
         found = str(arrays.get("format", "no format"))
         if found != _FORMAT:
+            if found == "oleaster field":
+                raise FieldError("is a field, not a scene; `oleaster nerf encode` makes one of it")
             raise FieldError(f'it says "{found}", not "{_FORMAT}"')
         return _scene(arrays)
     except FieldError as error:

@@ -65,6 +65,8 @@ def load_pose(path: Path) -> tuple[Array, float | None]:
     Raises FieldError for a file that is not such a frame.
     """
     frame = _load(path)
+    if "frames" in frame:
+        raise FieldError(f"{path}: has a list of frames; give one of them in a file of its own")
     angle = frame.get("camera_angle_x")
     pose = _pose(str(path), frame.get("transform_matrix"))
     return pose, None if angle is None else _angle(path, angle)

@@ -1,10 +1,13 @@
 """The command line `oleaster VERB`: docs/cli.md describes every verb and its JSON.
 
 Exit status: 0 success; 1 a check that the verb ran did not hold; 2 the work could not be done
-(wrong use, bad input, a full disk), said in one sentence on stderr; 130 interrupted.
+(wrong use, bad input, a full disk), said in one sentence on stderr; 130 interrupted or terminated;
+141 nobody read the output to its end.
 """
 
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from typing import Annotated
@@ -99,9 +102,25 @@ def _root(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line (by default the process's) and return its exit status."""
+    """Run one command line (by default the process's) and return its exit status.
+
+    A request to terminate, as batch systems send, is an interrupt: long work saves its state.
+    """
+    catches = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if catches else None
+    try:
+        return _run(arguments)
+    finally:
+        if catches:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         status = app(arguments, standalone_mode=False) or 0
+    except SystemExit:
+        # Only when nobody reads our output any more; a shell's number for a broken pipe.
+        return 128 + signal.SIGPIPE
     except typer.TyperException as error:
         return _wrong_use(error)
     except _ours() as error:

@@ -32,6 +32,7 @@ app.command()(nerf_train.train)
 app.command()(nerf_encode.encode)
 
 _SIDE = 400
+_FRAMES = 36
 _FRAME_MS = 80
 _MOST_DIGITS = 5  # of a side in pixels
 _FIXED_LOSS_DB = 0.3
@@ -91,7 +92,9 @@ def render_scene(
         Path | None,
         typer.Option(metavar="FILE", help="Write an orbit, too: .gif, or animated .png, .apng."),
     ] = None,
-    frames: Annotated[int, typer.Option(min=2, max=1000, help="Images in the video.")] = 36,
+    frames: Annotated[
+        int | None, typer.Option(min=2, max=1000, help="Images in the video.  [default: 36]")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Render a radiance field, and count what that took.
@@ -111,6 +114,8 @@ def render_scene(
         raise CommandError("--arith fixed walks cubes in exact order, without --ball")
     if arith == "float" and mlp is not None:
         raise CommandError("--mlp is for --arith fixed")
+    if frames is not None and video is None:
+        raise CommandError("--frames is for --video")
     _check_outputs(output, video, scene, pose)
     width_height = _size(size)
     source = _load(scene)
@@ -157,6 +162,7 @@ def render_scene(
             )
 
     if video is not None:
+        frames = frames or _FRAMES
         cameras = _orbit(camera, frames)
         films = (
             one(each, f"frame {i + 1} of {frames}", pipeline, terminate).image

@@ -10,7 +10,7 @@ import typer
 
 from oleaster import __version__, io
 from oleaster.cli.nerf_info import print_scene
-from oleaster.cli.nerf_sources import Device, Folder, MeshName, Source, TeacherFile
+from oleaster.cli.nerf_sources import Device, Folder, MeshName, Source, TeacherFile, check_npz
 from oleaster.cli.output import CommandError, Json, progress_bar
 from oleaster.models.nerf.checkpoint import load_checkpoint
 from oleaster.models.nerf.field import Field
@@ -59,7 +59,7 @@ def encode(
     source.check()
     if not budget > 0:
         raise CommandError(f"--budget {budget}: expected dB above 0")
-    io.check_output_file(output, field)
+    check_npz(output, field)
     trained = _load(field)
     held_out = _held_out(source, size, device)
     psnr = view_psnr(held_out)

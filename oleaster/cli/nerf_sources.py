@@ -8,6 +8,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+from oleaster import io
 from oleaster.cli.output import CommandError, progress_bar
 from oleaster.models.fetch import locate
 from oleaster.models.nerf.camera import Camera
@@ -15,7 +16,7 @@ from oleaster.models.nerf.field import Array
 from oleaster.models.nerf.train.mesh import MESHES, load_mesh
 from oleaster.models.nerf.views import View, load_views
 
-__all__ = ["Device", "Folder", "MeshName", "Source", "TeacherFile", "check_torch"]
+__all__ = ["Device", "Folder", "MeshName", "Source", "TeacherFile", "check_npz", "check_torch"]
 
 _DEVICES = ("cpu", "cuda", "mps")
 
@@ -75,6 +76,13 @@ class Source(NamedTuple):
         shape, texture = MESHES[self.mesh]
         box = locate("meshes")
         return load_mesh(box / shape, box / texture).image
+
+
+def check_npz(output: Path, *inputs: Path) -> None:
+    """Refuse an output file that is no .npz, is an input, or cannot be written."""
+    if output.suffix != ".npz":
+        raise CommandError(f"{output}: the name after -o ends in .npz")
+    io.check_output_file(output, *inputs)
 
 
 def check_torch(what: str, device: str) -> None:

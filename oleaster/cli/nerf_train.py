@@ -10,7 +10,15 @@ import numpy as np
 import typer
 
 from oleaster import io
-from oleaster.cli.nerf_sources import Device, Folder, MeshName, Source, TeacherFile, check_torch
+from oleaster.cli.nerf_sources import (
+    Device,
+    Folder,
+    MeshName,
+    Source,
+    TeacherFile,
+    check_npz,
+    check_torch,
+)
 from oleaster.cli.output import CommandError, Json, print_facts, print_json, progress_bar
 from oleaster.models.nerf.files import save_field
 from oleaster.models.nerf.train.viewpoints import HELD_OUT, held_out_cameras, training_cameras
@@ -53,7 +61,10 @@ def train(
     """
     source = Source(views, teacher, mesh)
     source.check()
-    io.check_output_file(output)
+    check_npz(output)
+    checkpoint = output.with_name(output.name + ".run")
+    if resume and not checkpoint.is_file():
+        raise CommandError(f"{checkpoint}: no such checkpoint; start without --resume")
     check_torch("training", device)
     import torch
 
@@ -76,7 +87,6 @@ def train(
         cameras = training_cameras(count, size) + held_out_cameras(HELD_OUT, size)
         rendered = source.render(cameras, device)
         seen, held_out = rendered[:count], rendered[count:]
-    checkpoint = output.with_name(output.name + ".run")
     started = time.perf_counter()
     with io.writing(output), progress_bar("training") as report:
         field = fit(

@@ -192,7 +192,8 @@ class _Run:
     def load(cls, path: Path, config: Config, device: str) -> _Run:
         field, state = load_state(path)
         if state.get("config") != _plain(config):
-            raise FieldError(f"{path}: the checkpoint of another run, with {state.get('config')}")
+            what = _differences(state, config)
+            raise FieldError(f"{path}: the checkpoint of another run: {what}")
         kind = torch.device(device).type
         if state.get("device") != kind:
             raise FieldError(
@@ -295,6 +296,15 @@ def _adam(model: Model, config: Config) -> torch.optim.Adam:
         {"params": network, "full_rate": config.network_rate},
     ]
     return torch.optim.Adam(groups, betas=(0.9, 0.99), fused=model.box.is_cuda)
+
+
+def _differences(state: dict[str, object], config: Config) -> str:
+    there = state.get("config")
+    if not isinstance(there, dict):
+        return "it does not say which"
+    here = _plain(config)
+    changed = [name for name in here if there.get(name) != here[name]]
+    return ", ".join(f"{name} {there.get(name)} there, {here[name]} here" for name in changed)
 
 
 def _plain(config: Config) -> dict[str, object]:
