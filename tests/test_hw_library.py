@@ -33,7 +33,7 @@ def test_parameters_reach_the_unit_and_its_module_name(name):
             # Lanes come in groups of two and of four; some sizes are powers of two.
             value = 2 * parameter.default
             if parameter.choices:
-                value = parameter.choices[0]
+                value = next(each for each in parameter.choices if each != parameter.default)
             elif value > parameter.maximum:
                 value = min(parameter.default + 4, parameter.maximum)
             unit = build_unit(name, **{key: value})

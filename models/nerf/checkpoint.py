@@ -362,12 +362,12 @@ def _check_program(program: bytes) -> None:
         if calls > _MOST_CALLS:
             raise FieldError(f"its pickle makes more than {_MOST_CALLS} calls")
         if opcode.name in _PUTS:
-            number = len(memo) if opcode.name == "MEMOIZE" else int(argument)
+            number = len(memo) if opcode.name == "MEMOIZE" else int(argument or 0)
             if number > len(program):
                 raise FieldError("is damaged: its pickle numbers an object that it cannot hold")
             memo[number] = stack[-1]
         elif opcode.name in _GETS:
-            stack.append(memo[int(argument)])
+            stack.append(memo[int(argument or 0)])
         else:
             taken = _take(stack, opcode)
             keys: list[pickletools.StackObject] = []
