@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from oleaster.hw.library import UNITS, Formats, build_unit
+from oleaster.hw.library import UNITS, build_unit
+from oleaster.hw.unit_spec import Formats
 from oleaster.models.lane import FORMAT_SETS, Lane
 
 

@@ -13,7 +13,7 @@ from oleaster.config import load_unit
 
 if TYPE_CHECKING:
     from oleaster.hw.emit import Unit
-    from oleaster.hw.library import Formats, Parameter
+    from oleaster.hw.unit_spec import Formats, Parameter
 
 # Amaranth takes longer to import than most verbs take to run, so verbs import it themselves.
 
