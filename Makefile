@@ -7,7 +7,7 @@ JOBS ?= 2
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint bench rtl clean
+.PHONY: demo test test-more lint bench rtl clean
 
 demo: $(READY)
 	$(BIN)/oleaster demo
@@ -15,6 +15,9 @@ demo: $(READY)
 # One thread each: parallel tests that all start BLAS threads only wait for each other.
 test: $(READY)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+
+test-more: $(READY)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m more
 
 # mypy looks at an installed copy, as a user's mypy would: the folders hw/, sim/ and models/ are
 # oleaster.hw, oleaster.sim and oleaster.models only there.

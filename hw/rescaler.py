@@ -67,7 +67,7 @@ class Rescaler(Unit):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         biased = Signal(signed(self.SUM_BITS + 1), reset_less=True)
-        multiplier = Signal(_BITS["multiplier"], reset_less=True)
+        factor = Signal(_BITS["multiplier"], reset_less=True)
         shift_1 = Signal(_BITS["shift"], reset_less=True)
         shift_2 = Signal(_BITS["shift"], reset_less=True)
         product = Signal(self.rounded.shape(), reset_less=True)
@@ -85,9 +85,9 @@ class Rescaler(Unit):
         ]
         m.d.sync += [
             biased.eq(self.sum + self.bias),
-            multiplier.eq(self.multiplier),
+            factor.eq(self.multiplier),
             shift_1.eq(self.shift),
-            product.eq(biased * multiplier),
+            product.eq(biased * factor),
             shift_2.eq(shift_1),
             quotient.eq(Cat(0, product).as_signed() >> shift_2),
             sticky.eq((product & below).any()),

@@ -7028,9 +7028,9 @@ module rescaler(bias, multiplier, shift, limit, relu, clk, rst, rounded, value, 
   input [31:0] bias;
   reg [32:0] biased = 33'h0;
   input clk;
+  reg [15:0] factor = 16'h0;
   input [14:0] limit;
   input [15:0] multiplier;
-  reg [15:0] \multiplier$15  = 16'h0;
   reg [48:0] product = 49'h0;
   reg [49:0] quotient = 50'h0;
   input relu;
@@ -7047,7 +7047,7 @@ module rescaler(bias, multiplier, shift, limit, relu, clk, rst, rounded, value, 
   assign _00_ = 1'h1 << shift_2;
   assign { _11_[64:50], below, _11_[0] } = _00_ - 1'h1;
   assign _12_ = $signed(sum) + $signed(bias);
-  assign _13_ = $signed(biased) * $signed({ 1'h0, \multiplier$15  });
+  assign _13_ = $signed(biased) * $signed({ 1'h0, factor });
   assign _14_ = $signed({ product, 1'h0 }) >>> shift_2;
   assign _15_ = { product[48], product } & { 1'h0, below };
   assign _16_ = | _15_;
@@ -7063,7 +7063,7 @@ module rescaler(bias, multiplier, shift, limit, relu, clk, rst, rounded, value, 
   always @(posedge clk)
     biased <= _12_;
   always @(posedge clk)
-    \multiplier$15  <= multiplier;
+    factor <= multiplier;
   always @(posedge clk)
     shift_1 <= shift;
   always @(posedge clk)

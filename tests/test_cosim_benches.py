@@ -58,40 +58,48 @@ UNITS = [
     ("tensor-core", {}, 8),
     *(("bitmap-search", {"chunk": chunk}, 3) for chunk in (16, 64)),
     ("cube-streamer", {"axis_bits": 4, "word": 4, "depth": 1024}, 3),
-    ("cube-streamer", {"axis_bits": 8, "word": 64, "depth": 4096}, 3),
     ("projector", {"axis_bits": 4, "tile_bits": 2}, 3),
     ("cube-walker", WALKER, 3),
     ("slab-unit", {"axis_bits": 4, "tile_bits": 3}, 3),
     ("sample-generator", {"axis_bits": 4, "cell_bits": 5, "tile_bits": 3}, 3),
     ("reciprocal", {}, 3),
-    ("reciprocal", {"width": 14, "inverse_bits": 20, "inverse_address_bits": 9}, 3),
     ("inverse-root", {}, 3),
-    ("inverse-root", {"width": 12, "fraction": 7}, 3),
     ("curve-table", {}, 3),
-    ("curve-table", {"input_bits": 16, "value_bits": 10, "address_bits": 6}, 3),
     ("wave-table", {}, 3),
-    ("wave-table", {"wave_address_bits": 11, "wave_bits": 13, "octaves": 5}, 3),
     ("ray-generator", {}, 4),
-    ("ray-generator", {"position_bits": 18, "direction_bits": 18, "inverse_address_bits": 9}, 4),
     ("search-tree", {"leaves": 4, "chunk": 16}, 4),
     ("search-tree", {"leaves": 16, "chunk": 64}, 4),
     ("hybrid-decoder", {"words": 1 << 14, "element_bits": 112}, 5),
-    ("hybrid-decoder", {"words": 8192, "element_bits": 24, "leaves": 64, "sum_bits": 9}, 5),
     ("sample-address", {}, 3),
     ("feature-unit", {}, 4),
-    ("feature-unit", {"components": 3, "line_bits": 6, "weight_bits": 3, "guard_bits": 6}, 4),
     ("density-unit", {}, 4),
     ("compositor", {}, 3),
-    ("compositor", {"pixels": 16, "transmittance_bits": 12, "color_bits": 6}, 3),
     ("color-unit", {}, 3),
-    ("color-unit", SMALL_NETWORK, 3),
     ("shader", {}, 5),
+]
+
+# Other parameters of the renderer's units: `make test-more`, as each takes a build.
+MORE = [
+    ("cube-streamer", {"axis_bits": 8, "word": 64, "depth": 4096}, 3),
+    ("reciprocal", {"width": 14, "inverse_bits": 20, "inverse_address_bits": 9}, 3),
+    ("inverse-root", {"width": 12, "fraction": 7}, 3),
+    ("curve-table", {"input_bits": 16, "value_bits": 10, "address_bits": 6}, 3),
+    ("wave-table", {"wave_address_bits": 11, "wave_bits": 13, "octaves": 5}, 3),
+    ("ray-generator", {"position_bits": 18, "direction_bits": 18, "inverse_address_bits": 9}, 4),
+    ("hybrid-decoder", {"words": 8192, "element_bits": 24, "leaves": 64, "sum_bits": 9}, 5),
+    ("feature-unit", {"components": 3, "line_bits": 6, "weight_bits": 3, "guard_bits": 6}, 4),
+    ("compositor", {"pixels": 16, "transmittance_bits": 12, "color_bits": 6}, 3),
+    ("color-unit", SMALL_NETWORK, 3),
     ("shader", {"pixels": 16, "transmittance_bits": 12}, 5),
     ("density-unit", {"components": 9, "product_bits": 12, "sum_bits": 24}, 4),
 ]
 
 
-@pytest.mark.parametrize(("unit", "parameters", "tests"), UNITS, ids=str)
+@pytest.mark.parametrize(
+    ("unit", "parameters", "tests"),
+    [*UNITS, *(pytest.param(*each, marks=pytest.mark.more) for each in MORE)],
+    ids=str,
+)
 def test_bench_passes(unit, parameters, tests, tmp_path):
     verilog, manifest = write_design(build_unit(unit, **parameters), tmp_path)
     result = run_bench(unit, verilog, manifest, folder=tmp_path)

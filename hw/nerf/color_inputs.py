@@ -207,7 +207,7 @@ class ColorInputs(Unit):
             }
         )
         slot_bits = ceil_log2(self.slots)
-        m.submodules.values = memory = Memory(
+        m.submodules.kept_values = memory = Memory(
             shape=data.ArrayLayout(value, self.columns), depth=self.rows << slot_bits, init=[]
         )
         write = named(memory.write_port(), "values_write")

@@ -115,7 +115,7 @@ class ColorOutputs(Unit):
             write_address=self.write_address,
             write_data=self.write_data,
         )
-        m.submodules.logits = logits = Memory(
+        m.submodules.kept_logits = logits = Memory(
             shape=self.logits.shape(), depth=self.samples, init=[]
         )
         m.submodules.tags = tags = Memory(shape=self.tag_bits, depth=self.samples, init=[])

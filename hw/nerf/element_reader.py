@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Reads two neighbours of a chunk, whatever its mode: the pipeline behind the decoder's lanes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """The hybrid decoder: two neighbours of an encoded tensor, asked for on two lanes."""
 
 from __future__ import annotations

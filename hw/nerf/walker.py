@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Cube walker: from a mask and a camera to the samples of a tile, front to back."""
 
 from __future__ import annotations
