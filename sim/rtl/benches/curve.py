@@ -12,7 +12,7 @@ from oleaster.models.nerf.fixed.widths import FixedConfig
 from oleaster.models.nerf.scene import load_scene
 from oleaster.sim.nerf.curve import curve_words
 from oleaster.sim.nerf.latency import LATENCY as LATENCIES
-from oleaster.sim.rtl.benches.pipe import check_pipe, reset_pipe, start_pipe
+from oleaster.sim.rtl.benches.pipe import check_pipe, reset_midway, start_pipe
 from oleaster.sim.rtl.cosim import bench_config
 
 PARAMETERS = bench_config()
@@ -95,9 +95,5 @@ async def reset_on_the_way(dut: Any) -> None:
     await _load(dut, curve := _falling(rng, 1))
     for waiting in (1, LATENCY, 3 * LATENCY):
         words, answers = _payloads(curve, _random(rng, curve, 50))
-        for word in words[:waiting]:
-            dut.i_payload.value = word
-            dut.i_valid.value = 1
-            await FallingEdge(dut.clk)
-        await reset_pipe(dut)
+        await reset_midway(dut, words[:waiting])
         await check_pipe(dut, words, answers, LATENCY, rng)

@@ -4,7 +4,6 @@ from typing import Any
 
 import cocotb
 import numpy as np
-from cocotb.triggers import FallingEdge
 
 from oleaster.models.nerf.fixed.features import FixedField
 from oleaster.models.nerf.fixed.render import fix_scene
@@ -13,7 +12,7 @@ from oleaster.sim.nerf.features import Words, density_words
 from oleaster.sim.nerf.latency import LATENCY as LATENCIES
 from oleaster.sim.nerf.words import packed
 from oleaster.sim.rtl.benches.fixed_fields import random_field
-from oleaster.sim.rtl.benches.pipe import check_pipe, reset_pipe, start_pipe
+from oleaster.sim.rtl.benches.pipe import check_pipe, reset_midway, start_pipe
 from oleaster.sim.rtl.cosim import bench_config
 
 BITS = bench_config()
@@ -79,9 +78,5 @@ async def reset_on_the_way(dut: Any) -> None:
     _set_scales(dut, field)
     for waiting in (1, LATENCY, 3 * LATENCY):
         words, answers = _extremes(rng, field, 40)
-        for word in words[:waiting]:
-            dut.i_payload.value = word
-            dut.i_valid.value = 1
-            await FallingEdge(dut.clk)
-        await reset_pipe(dut)
+        await reset_midway(dut, words[:waiting])
         await check_pipe(dut, words, answers, LATENCY, rng)

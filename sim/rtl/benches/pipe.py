@@ -29,6 +29,15 @@ async def reset_pipe(dut: Any) -> None:
     dut.rst.value = 0
 
 
+async def reset_midway(dut: Any, words: Sequence[int]) -> None:
+    """Offer a word in every cycle, taken or not, and reset while they are on their way."""
+    for word in words:
+        dut.i_payload.value = word
+        dut.i_valid.value = 1
+        await FallingEdge(dut.clk)
+    await reset_pipe(dut)
+
+
 async def check_pipe(
     dut: Any,
     words: Sequence[int],

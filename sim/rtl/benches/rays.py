@@ -6,7 +6,6 @@ from typing import Any
 
 import cocotb
 import numpy as np
-from cocotb.triggers import FallingEdge
 from numpy.typing import NDArray
 
 from oleaster.models.nerf.camera import Camera
@@ -16,7 +15,7 @@ from oleaster.models.nerf.fixed.widths import FixedConfig
 from oleaster.models.nerf.scene import load_scene, scene_names
 from oleaster.sim.nerf.latency import LATENCY as LATENCIES
 from oleaster.sim.nerf.rays import RAY_INTERVAL, frame_word, pixel_word, ray_word
-from oleaster.sim.rtl.benches.pipe import check_pipe, reset_pipe, start_pipe
+from oleaster.sim.rtl.benches.pipe import check_pipe, reset_midway, start_pipe
 from oleaster.sim.rtl.cosim import bench_config
 
 CONFIG = FixedConfig(**bench_config())
@@ -129,9 +128,5 @@ async def reset_on_the_way(dut: Any) -> None:
     dut.frame.value = frame_word(frame)
     for waiting in (1, LATENCY, 3 * LATENCY):
         words, answers = _payloads(frame, rng, 150)
-        for word in words[:waiting]:
-            dut.i_payload.value = word
-            dut.i_valid.value = 1
-            await FallingEdge(dut.clk)
-        await reset_pipe(dut)
+        await reset_midway(dut, words[:waiting])
         await _check(dut, words, answers, rng)

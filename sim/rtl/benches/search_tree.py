@@ -6,11 +6,10 @@ from typing import Any
 
 import cocotb
 import numpy as np
-from cocotb.triggers import FallingEdge
 
 from oleaster.models.nerf.search import search_coordinates
 from oleaster.sim.nerf.latency import search_tree_latency
-from oleaster.sim.rtl.benches.pipe import check_pipe, reset_pipe, start_pipe
+from oleaster.sim.rtl.benches.pipe import check_pipe, reset_midway, start_pipe
 from oleaster.sim.rtl.cosim import bench_config
 
 CONFIG = bench_config()
@@ -130,9 +129,5 @@ async def reset_on_the_way(dut: Any) -> None:
     await start_pipe(dut)
     for waiting in (1, LATENCY, 3 * LATENCY):
         words, answers = _payloads(_random(rng, 50))
-        for word in words[:waiting]:
-            dut.i_payload.value = word
-            dut.i_valid.value = 1
-            await FallingEdge(dut.clk)
-        await reset_pipe(dut)
+        await reset_midway(dut, words[:waiting])
         await check_pipe(dut, words, answers, LATENCY, rng)
