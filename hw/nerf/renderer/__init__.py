@@ -1,0 +1,1 @@
+"""The renderer as a whole: a tile's pipeline, and the bus around it (ours)."""

@@ -1,0 +1,1 @@
+"""The renderer as a whole: its configuration, memories, registers and events (ours)."""

@@ -1,0 +1,77 @@
+"""Sizes of a renderer, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from oleaster.models.nerf.fixed.network_shape import NetworkShape
+from oleaster.models.nerf.fixed.widths import FixedConfig
+
+__all__ = ["BLOCK", "BLOCK_BITS", "RendererConfig"]
+
+BLOCK_BITS = 3
+BLOCK = 1 << BLOCK_BITS
+"""Cubes along each side of a block, which is culled as a whole."""
+
+
+@dataclass(frozen=True)
+class RendererConfig:
+    """fixed: widths of numbers. network: sizes of the colour network.
+
+    axis_bits: the mask has up to 2^axis_bits cubes along an axis. cell_bits: the field's last point
+    is below 2^cell_bits. tile_bits: a tile has 2^tile_bits pixels on a side.
+    cube_word, cube_depth, block_depth: of the memories of cubes and of blocks.
+    density_components, color_components: of each pair of plane and line, at most; colours a
+    multiple of color_at_once, which are interpolated together. plane_bits, line_bits: of a code, at
+    most.
+    density_words, color_words: of 32 bits, of each pair's memory. leaves, sum_bits: of a decoder's
+    tree.
+    alpha_sum_bits: of what the table of alpha is asked for.
+    color_rows, color_cols: PEs of the colour network's array.
+    data_bits, address_bits: of the bus.
+
+    Defaults hold any of the scenes that come with oleaster.
+    """
+
+    fixed: FixedConfig = field(default_factory=FixedConfig)
+    network: NetworkShape = field(default_factory=NetworkShape)
+    axis_bits: int = 8
+    cell_bits: int = 8
+    tile_bits: int = 4
+    cube_word: int = 64
+    cube_depth: int = 1 << 16
+    block_depth: int = 1 << 10
+    density_components: int = 4
+    color_components: int = 12
+    color_at_once: int = 4
+    plane_bits: int = 8
+    line_bits: int = 10
+    density_words: int = 1 << 14
+    color_words: int = 1 << 16
+    leaves: int = 32
+    sum_bits: int = 16
+    alpha_sum_bits: int = 27
+    color_rows: int = 16
+    color_cols: int = 16
+    data_bits: int = 256
+    address_bits: int = 48
+
+    @property
+    def pixels(self) -> int:
+        """Of a tile."""
+        return 1 << 2 * self.tile_bits
+
+    @property
+    def block_axis_bits(self) -> int:
+        """As axis_bits, of blocks."""
+        return self.axis_bits - BLOCK_BITS
+
+    @property
+    def block_word(self) -> int:
+        """Bits of a word of the memory of blocks."""
+        return 1 << (self.block_axis_bits - 1)
+
+    @property
+    def name(self) -> str:
+        """Of this configuration, in names of modules."""
+        return f"{self.color_rows}x{self.color_cols}_t{self.tile_bits}"
