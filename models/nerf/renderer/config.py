@@ -26,7 +26,7 @@ class RendererConfig:
     most.
     density_words, color_words: of 32 bits, of each pair's memory. leaves, sum_bits: of a decoder's
     tree.
-    alpha_sum_bits: of what the table of alpha is asked for.
+    alpha_sum_bits: of what the table of alpha is asked for. alpha_largest_shift: of its intervals.
     color_rows, color_cols: PEs of the colour network's array.
     data_bits, address_bits: of the bus.
 
@@ -51,6 +51,7 @@ class RendererConfig:
     leaves: int = 32
     sum_bits: int = 16
     alpha_sum_bits: int = 27
+    alpha_largest_shift: int = 5
     color_rows: int = 16
     color_cols: int = 16
     data_bits: int = 256
