@@ -5,7 +5,8 @@ import pytest
 from amaranth.sim import Simulator
 from control_bus import CHANGING, CONFIG, DOORBELL, OKAY, SLVERR, WRITABLE, Bus, run
 
-from oleaster.hw.accelerator.control import AXI_LITE_PORTS, Control
+from oleaster.hw.accelerator.control import Control
+from oleaster.hw.axi import AXI_LITE_PORTS
 from oleaster.hw.emit import verilog
 from oleaster.models.accelerator.config import AcceleratorConfig
 from oleaster.models.accelerator.registers import REGISTERS, register_offset

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Const, Module, Mux, Signal, Value
+from amaranth import Cat, Const, Module, Signal, Value
 from amaranth.lib.wiring import In, Out
 
 from oleaster.hw.accelerator.block import Block
+from oleaster.hw.axi import AXI_LITE_PORTS, read_registers, take_writes
 from oleaster.models.accelerator.config import AcceleratorConfig
 from oleaster.models.accelerator.descriptor import ADDRESS_BITS
 from oleaster.models.accelerator.registers import (
@@ -19,32 +20,7 @@ from oleaster.models.accelerator.registers import (
     register_offset,
 )
 
-__all__ = ["AXI_LITE_PORTS", "EVENT_COUNTERS", "Control"]
-
-_OKAY, _SLVERR = 0, 2
-
-AXI_LITE_PORTS = {
-    "s_axi_awaddr": In(8),
-    "s_axi_awprot": In(3),
-    "s_axi_awvalid": In(1),
-    "s_axi_awready": Out(1),
-    "s_axi_wdata": In(32),
-    "s_axi_wstrb": In(4),
-    "s_axi_wvalid": In(1),
-    "s_axi_wready": Out(1),
-    "s_axi_bresp": Out(2),
-    "s_axi_bvalid": Out(1),
-    "s_axi_bready": In(1),
-    "s_axi_araddr": In(8),
-    "s_axi_arprot": In(3),
-    "s_axi_arvalid": In(1),
-    "s_axi_arready": Out(1),
-    "s_axi_rdata": Out(32),
-    "s_axi_rresp": Out(2),
-    "s_axi_rvalid": Out(1),
-    "s_axi_rready": In(1),
-}
-"""The flat AXI4-Lite ports, for whoever passes them on."""
+__all__ = ["EVENT_COUNTERS", "Control"]
 
 EVENT_COUNTERS = {
     "completed": "COMPLETED",
@@ -149,8 +125,10 @@ class Control(Block):
         bits = {**flags, Status.BUSY: self.busy, Status.INTERRUPT: self.interrupt}
         status = Cat(bits[bit] for bit in Status)
         of = self.config
-        self._read_channels(
+        read_registers(
             m,
+            self,
+            REGISTERS,
             {
                 **writable,
                 **counters,
@@ -169,52 +147,25 @@ class Control(Block):
         return m
 
     def _write_channels(self, m: Module, writable: dict[str, Signal], error: Signal) -> None:
-        have_address = Signal()
-        have_data = Signal()
-        address = Signal(len(self.s_axi_awaddr))
-        data = Signal(32)
-        strobe = Signal(4)
-        act = Signal()
-        refused = Signal()
-        m.d.comb += [
-            self.s_axi_awready.eq(~have_address),
-            self.s_axi_wready.eq(~have_data),
-            act.eq(have_address & have_data & ~self.s_axi_bvalid),
-        ]
-        with m.If(self.s_axi_awvalid & self.s_axi_awready):
-            m.d.sync += [have_address.eq(1), address.eq(self.s_axi_awaddr)]
-        with m.If(self.s_axi_wvalid & self.s_axi_wready):
-            m.d.sync += [
-                have_data.eq(1),
-                data.eq(self.s_axi_wdata),
-                strobe.eq(self.s_axi_wstrb),
-            ]
-        with m.If(self.s_axi_bready):
-            m.d.sync += self.s_axi_bvalid.eq(0)
-        with m.If(act):
-            m.d.sync += [
-                have_address.eq(0),
-                have_data.eq(0),
-                self.s_axi_bvalid.eq(1),
-                self.s_axi_bresp.eq(Mux(refused, _SLVERR, _OKAY)),
-            ]
-
-        mask = Cat(bit.replicate(8) for bit in strobe)
-        with m.Switch(address[2:]):
+        write = take_writes(m, self)
+        with m.Switch(write.word):
             for name, signal in writable.items():
-                with m.Case(register_offset(name) >> 2), m.If(act):
-                    m.d.sync += signal.eq((signal & ~mask) | (data & mask))
-            with m.Case(register_offset("CONTROL") >> 2), m.If(strobe[0]):
-                with m.If(data[ControlBit.DOORBELL]):
+                with m.Case(register_offset(name) >> 2):
+                    write.into(m, signal)
+            with m.Case(register_offset("CONTROL") >> 2), m.If(write.strobe[0]):
+                with m.If(write.data[ControlBit.DOORBELL]):
                     m.d.comb += [
-                        refused.eq(error | self.busy),
-                        self.doorbell.eq(act & ~refused),
-                        self.doorbell_busy.eq(act & self.busy & ~error),
+                        write.refused.eq(error | self.busy),
+                        self.doorbell.eq(write.act & ~write.refused),
+                        self.doorbell_busy.eq(write.act & self.busy & ~error),
                     ]
-                with m.Elif(data[ControlBit.CLEAR]):
-                    m.d.comb += [refused.eq(self.busy), self.clear.eq(act & ~refused)]
+                with m.Elif(write.data[ControlBit.CLEAR]):
+                    m.d.comb += [
+                        write.refused.eq(self.busy),
+                        self.clear.eq(write.act & ~write.refused),
+                    ]
             with m.Default():
-                m.d.comb += refused.eq(1)
+                m.d.comb += write.refused.eq(1)
 
     def _counters(self, m: Module) -> dict[str, Value]:
         counters: dict[str, Value] = {}
@@ -246,21 +197,3 @@ class Control(Block):
                 m.d.sync += flags[bit].eq(1)
         with m.If(self.error & ~flags[Status.ERROR]):
             m.d.sync += [flags[Status.ERROR].eq(1), cause.eq(self.cause)]
-
-    def _read_channels(self, m: Module, values: dict[str, Value]) -> None:
-        m.d.comb += self.s_axi_arready.eq(~self.s_axi_rvalid)
-        with m.If(self.s_axi_rready):
-            m.d.sync += self.s_axi_rvalid.eq(0)
-        with m.If(self.s_axi_arvalid & self.s_axi_arready):
-            m.d.sync += [
-                self.s_axi_rvalid.eq(1),
-                self.s_axi_rdata.eq(0),
-                self.s_axi_rresp.eq(_OKAY),
-            ]
-            with m.Switch(self.s_axi_araddr[2:]):
-                for register in REGISTERS:
-                    with m.Case(register.offset >> 2):
-                        if register.access != "wo":
-                            m.d.sync += self.s_axi_rdata.eq(values[register.name])
-                with m.Default():
-                    m.d.sync += self.s_axi_rresp.eq(_SLVERR)

@@ -8,59 +8,18 @@ from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib.wiring import In, Out, connect
 
 from oleaster.hw.accelerator.block import Block
-from oleaster.hw.accelerator.control import AXI_LITE_PORTS, Control
+from oleaster.hw.accelerator.control import Control
 from oleaster.hw.accelerator.feeder import Feeder
 from oleaster.hw.accelerator.loader import Loader
 from oleaster.hw.accelerator.output_stage import OutputStage
 from oleaster.hw.accelerator.scratchpad import ScratchpadLane
 from oleaster.hw.accelerator.sequencer import Sequencer
 from oleaster.hw.array import SystolicArray
+from oleaster.hw.axi import AXI_LITE_PORTS, axi_ports, drive_bursts
 from oleaster.hw.emit import place
 from oleaster.models.accelerator.config import AcceleratorConfig
 
 __all__ = ["OliveAccelerator"]
-
-_INCR = 1
-_NORMAL_NON_CACHEABLE_BUFFERABLE = 0b0011
-
-
-def _axi_ports(config: AcceleratorConfig) -> dict[str, Any]:
-    """The flat AXI4 ports of the bus master."""
-
-    def address(channel: str) -> dict[str, Any]:
-        return {
-            f"m_axi_{channel}id": Out(1),
-            f"m_axi_{channel}addr": Out(config.address_bits),
-            f"m_axi_{channel}len": Out(8),
-            f"m_axi_{channel}size": Out(3),
-            f"m_axi_{channel}burst": Out(2),
-            f"m_axi_{channel}lock": Out(1),
-            f"m_axi_{channel}cache": Out(4),
-            f"m_axi_{channel}prot": Out(3),
-            f"m_axi_{channel}qos": Out(4),
-            f"m_axi_{channel}valid": Out(1),
-            f"m_axi_{channel}ready": In(1),
-        }
-
-    return {
-        **address("aw"),
-        "m_axi_wdata": Out(config.data_bits),
-        "m_axi_wstrb": Out(config.beat_bytes),
-        "m_axi_wlast": Out(1),
-        "m_axi_wvalid": Out(1),
-        "m_axi_wready": In(1),
-        "m_axi_bid": In(1),
-        "m_axi_bresp": In(2),
-        "m_axi_bvalid": In(1),
-        "m_axi_bready": Out(1),
-        **address("ar"),
-        "m_axi_rid": In(1),
-        "m_axi_rdata": In(config.data_bits),
-        "m_axi_rresp": In(2),
-        "m_axi_rlast": In(1),
-        "m_axi_rvalid": In(1),
-        "m_axi_rready": Out(1),
-    }
 
 
 class OliveAccelerator(Block):
@@ -90,7 +49,7 @@ class OliveAccelerator(Block):
             config,
             {
                 **AXI_LITE_PORTS,
-                **_axi_ports(config),
+                **axi_ports(config.data_bits, config.address_bits),
                 "interrupt": Out(1),
                 "busy": Out(1),
             },
@@ -233,7 +192,6 @@ class OliveAccelerator(Block):
         return Cat(codes)
 
     def _bus(self, m: Module, sequencer: Sequencer, loader: Loader, output: OutputStage) -> None:
-        config = self.config
         # The sequencer asks only while the loader is idle.
         ar_valid, ar = sequencer.ar.valid | loader.ar.valid, sequencer.ar.payload
         m.d.comb += [
@@ -254,12 +212,7 @@ class OliveAccelerator(Block):
             output.w.ready.eq(self.m_axi_wready),
             self.m_axi_bready.eq(1),
         ]
-        for channel in ("aw", "ar"):
-            m.d.comb += [
-                getattr(self, f"m_axi_{channel}size").eq(config.beat_bytes.bit_length() - 1),
-                getattr(self, f"m_axi_{channel}burst").eq(_INCR),
-                getattr(self, f"m_axi_{channel}cache").eq(_NORMAL_NON_CACHEABLE_BUFFERABLE),
-            ]
+        drive_bursts(m, self)
 
 
 def _of(unit: Any, names: list[str]) -> dict[str, Any]:
