@@ -106,12 +106,14 @@ class Path(Unit):
     -------
     i: i_shape of the pipe, In
     o: o_shape of the pipe, Out
+    The pipe's further members.
     """
 
     def __init__(self, pipe: Pipe) -> None:
         self.pipe = pipe
         pipe._MustUse__used = True  # its path stands for it
-        super().__init__({"i": In(pipe.i.payload.shape()), "o": Out(pipe.o.payload.shape())})
+        members = {"i": In(pipe.i.payload.shape()), "o": Out(pipe.o.payload.shape())}
+        super().__init__({**dict(pipe.signature.members), **members})
 
     @property
     def module_name(self) -> str:
@@ -123,6 +125,9 @@ class Path(Unit):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        for name in self.signature.members:
+            if name not in ("i", "o"):
+                m.d.comb += getattr(self.pipe, name).eq(getattr(self, name))
         m.d.comb += Value.cast(self.o).eq(Value.cast(self.pipe.compute(m, platform, self.i)))
         return m
 

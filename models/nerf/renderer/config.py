@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
+from typing import Any
 
 from oleaster.models.nerf.fixed.network_shape import NetworkShape
 from oleaster.models.nerf.fixed.widths import FixedConfig
@@ -74,5 +76,17 @@ class RendererConfig:
 
     @property
     def name(self) -> str:
-        """Of this configuration, in names of modules."""
-        return f"{self.color_rows}x{self.color_cols}_t{self.tile_bits}"
+        """For names of modules: equal for equal parameters only."""
+        name = f"{self.color_rows}x{self.color_cols}_t{self.tile_bits}"
+        usual = replace(
+            RendererConfig(),
+            **{key: getattr(self, key) for key in ("color_rows", "color_cols", "tile_bits")},
+        )
+        if self != usual:
+            name += f"_{sha256(repr(self).encode()).hexdigest()[:8]}"
+        return name
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """As JSON-able data."""
+        return asdict(self)
