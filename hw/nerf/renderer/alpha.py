@@ -80,9 +80,7 @@ class AlphaUnit(Pipe):
         names = ("lowest", "shift", "write_enable", "write_address", "write_data")
         super().__init__(
             TapsWord(config, components, tag_bits),
-            data.StructLayout(
-                {"alpha": fixed.transmittance_bits + 1, "end": 1, "tag": tag_bits}
-            ),
+            data.StructLayout({"alpha": fixed.transmittance_bits + 1, "end": 1, "tag": tag_bits}),
             # One for the codes, which come out of a choice of widths.
             latency=1 + sum(each.pipe.latency for each in stages),
             members={

@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["EVENTS"]
 
 EVENTS = {
-    "cube": "a cube was handed to the projector",
     "pixel_tested": "a pixel's ray was cut with a cube",
     "sample_tested": "a sample was tested",
     "sample_dropped": "one of them was not in its cube",
