@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import zipfile
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,19 @@ def test_installed_scenes_load():
         for row in rows:
             assert row.hybrid_bits <= min(row.dense_bits, row.bitmap_bits, row.coordinate_bits)
         assert total(rows).ratio >= 5
+
+
+def test_notices_lie_beside_the_scenes():
+    text = resources.files("oleaster.scenes").joinpath("README.md").read_text()
+    rows = [line.split("|")[1:4] for line in text.splitlines() if line.startswith("| ")][1:]
+    sources = {name.strip(): rest for names, *rest in rows for name in names.split(",")}
+    assert sorted(sources) == scene_names()
+    for name, row in sources.items():
+        facts = load_scene(name).facts
+        for word in ("krrish94/nerf-pytorch", "soccerball.obj", "duck.obj", "MIT", "zlib"):
+            assert (word in facts.origin + facts.licence) == (word in "".join(row))
+    assert "Permission is hereby granted" in text
+    assert "Altered source versions must be plainly marked" in text
 
 
 @pytest.mark.parametrize("name", scene_names())
