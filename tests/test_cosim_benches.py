@@ -20,7 +20,8 @@ from oleaster.sim.systolic import gemm_cycles
 
 pytestmark = pytest.mark.rtl
 
-WALKER = {"axis_bits": 4, "word": 4, "depth": 512, "cell_bits": 4, "tile_bits": 3}
+FINDER = {"axis_bits": 5, "word": 16, "depth": 1024, "block_depth": 32, "tile_bits": 3}
+WALKER = {**FINDER, "cell_bits": 5}
 
 SMALL_NETWORK = {
     "rows": 6,
@@ -59,6 +60,7 @@ UNITS = [
     *(("bitmap-search", {"chunk": chunk}, 3) for chunk in (16, 64)),
     ("cube-streamer", {"axis_bits": 4, "word": 4, "depth": 1024}, 3),
     ("projector", {"axis_bits": 4, "tile_bits": 2}, 3),
+    ("cube-finder", FINDER, 4),
     ("cube-walker", WALKER, 3),
     ("slab-unit", {"axis_bits": 4, "tile_bits": 3}, 3),
     ("sample-generator", {"axis_bits": 4, "cell_bits": 5, "tile_bits": 3}, 3),
@@ -134,6 +136,8 @@ BREAKS = [
     ("wave-table", {}, "{ 1'h0, cosine_2,", "{ 1'h0, cosine_1,"),
     # A ray that runs back along an axis is cut with the wrong face.
     ("ray-generator", {}, "turned_29 ? ", "1'h0 ? "),
+    # A block at the lattice's end is walked beyond it.
+    ("cube-finder", FINDER, "> most_y", "> most_y & 1'h0"),
     # Dark pixels are walked like others.
     ("cube-walker", WALKER, ".dark(dark)", ".dark(1'h0)"),
     # Corners beyond the left edge are not seen to be.

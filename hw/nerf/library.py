@@ -12,6 +12,7 @@ from oleaster.hw.nerf.curve import CurveTable
 from oleaster.hw.nerf.density import DensityUnit
 from oleaster.hw.nerf.element_reader import LARGEST_ELEMENT
 from oleaster.hw.nerf.features import FeatureUnit, SampleAddress
+from oleaster.hw.nerf.finder import CubeFinder
 from oleaster.hw.nerf.hybrid_decoder import HybridDecoder
 from oleaster.hw.nerf.inverse import InverseRoot, Reciprocal
 from oleaster.hw.nerf.projector import Projector
@@ -43,6 +44,11 @@ _CELL_BITS = Parameter(10, 2, 16, "width of a point's number along the field's a
 _CUBE_MEMORY: dict[str, Parameter | Formats] = {
     "word": Parameter(64, 4, 128, "bits read at once from the memory of cubes", (4, 16, 64, 128)),
     "depth": Parameter(1 << 12, 2, 1 << 20, "words of the memory of cubes"),
+}
+_FOUND: dict[str, Parameter | Formats] = {
+    "axis_bits": Parameter(8, 5, 10, "the mask has up to 2**axis_bits cubes on an axis"),
+    **_CUBE_MEMORY,
+    "block_depth": Parameter(1 << 10, 2, 1 << 16, "words of the memory of blocks"),
 }
 _TILE_BITS = Parameter(5, 1, 8, "a tile has 2**tile_bits pixels on a side")
 _TAG_BITS = Parameter(16, 1, 128, "width of a tag that is handed through")
@@ -95,14 +101,21 @@ NERF_UNITS: dict[str, UnitSpec] = {
             FixedConfig(position_bits=position_bits), **parameters
         ),
     ),
+    "cube-finder": UnitSpec(
+        "cubes that a tile may see, front to back: blocks are walked and projected before cubes",
+        {**_INVERSE, **_FOUND, "tile_bits": _TILE_BITS},
+        lambda inverse_bits, inverse_address_bits, **parameters: CubeFinder(
+            FixedConfig(inverse_bits=inverse_bits, inverse_address_bits=inverse_address_bits),
+            **parameters,
+        ),
+    ),
     "cube-walker": UnitSpec(
-        "from a mask and a camera to the samples of a tile: streamer, projector, slabs, tests",
+        "from a mask and a camera to the samples of a tile: finder, projector, slabs, tests",
         {
             "position_bits": _fixed("position_bits", "fraction of a coordinate"),
             "inverse_bits": _fixed("inverse_bits", "fraction of a reciprocal"),
             "inverse_address_bits": _fixed("inverse_address_bits", "of the reciprocals' table"),
-            "axis_bits": _AXIS_BITS,
-            **_CUBE_MEMORY,
+            **_FOUND,
             "cell_bits": _CELL_BITS,
             "tile_bits": _TILE_BITS,
         },

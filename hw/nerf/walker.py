@@ -10,7 +10,7 @@ from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
 from oleaster.hw.emit import Unit, place
-from oleaster.hw.nerf.cubes import CubeStreamer, WalkWord
+from oleaster.hw.nerf.finder import CubeFinder, FindWord, block_word
 from oleaster.hw.nerf.projector import Projector, ViewWord
 from oleaster.hw.nerf.samples import LimitsWord, SampleGenerator, SampleWord, StepRay
 from oleaster.hw.nerf.slabs import SlabRay, SlabUnit
@@ -20,18 +20,19 @@ __all__ = ["CubeWalker"]
 
 
 class CubeWalker(Unit):
-    """Cube streamer, projector, slab unit and sample generator, one after the other.
+    """Cube finder, projector, slab unit and sample generator, one after the other.
 
     `FixedWalk` of `models/nerf/fixed/walk.py` is the reference: every sample of the tile that is in
-    a non-zero cube, once, a ray's samples in order. `sim/nerf/walker.py` is the cycle model. The
-    store of rays is outside; it is read by two units, of which each needs a part.
+    a non-zero cube, once, a ray's samples in order. Fewer pixels and points may be tested than
+    there, where blocks are passed over. `sim/nerf/walker.py` is the cycle model. The store of rays
+    is outside; it is read by two units, of which each needs a part.
 
     Parameters
     ----------
     config: FixedConfig
         position_bits, inverse_bits and inverse_address_bits count.
-    axis_bits, word, depth: int
-        Of the memory of cubes, as in CubeStreamer.
+    axis_bits, word, depth, block_depth: int
+        Of the memories of cubes and blocks, as in CubeFinder.
     cell_bits: int
         The field's last point is below 2**cell_bits.
     tile_bits: int
@@ -39,19 +40,20 @@ class CubeWalker(Unit):
 
     Members
     -------
-    view, limits: In
+    view, block_view, limits: In
         Constants of the frame, and the tile; stable in a walk.
-    i: stream of WalkWord, In
+    i: stream of FindWord, In
     o: stream of SampleWord, Out
         The tile's samples, then a word with `end`.
-    write_enable, write_address, write_data: In
-        The memory of cubes, not in a walk.
+    cube_write_enable, cube_write_address, cube_write_data: In
+    block_write_enable, block_write_address, block_write_data: In
+        The memories of cubes and of blocks, not in a walk.
     slab_address, step_address: Out
         Pixels whose rays are wanted.
     slab_ray, dark, step_ray: In
         One cycle later.
-    pixel_tested, sample_tested, sample_dropped: Out(1)
-        Events, for counters.
+    cube_found, pixel_tested, sample_tested, sample_dropped: Out(1)
+        Events, for counters. cube_found: the projector is handed a cube.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class CubeWalker(Unit):
         axis_bits: int,
         word: int,
         depth: int,
+        block_depth: int,
         cell_bits: int,
         tile_bits: int,
     ) -> None:
@@ -67,22 +70,28 @@ class CubeWalker(Unit):
         self.axis_bits = axis_bits
         self.word = word
         self.depth = depth
+        self.block_depth = block_depth
         self.cell_bits = cell_bits
         self.tile_bits = tile_bits
         super().__init__(
             {
                 "view": In(ViewWord()),
+                "block_view": In(ViewWord()),
                 "limits": In(LimitsWord(axis_bits, cell_bits)),
-                "i": In(stream.Signature(WalkWord(axis_bits))),
+                "i": In(stream.Signature(FindWord(axis_bits))),
                 "o": Out(stream.Signature(SampleWord(config, cell_bits, tile_bits))),
-                "write_enable": In(1),
-                "write_address": In(range(depth)),
-                "write_data": In(word),
+                "cube_write_enable": In(1),
+                "cube_write_address": In(range(depth)),
+                "cube_write_data": In(word),
+                "block_write_enable": In(1),
+                "block_write_address": In(range(block_depth)),
+                "block_write_data": In(block_word(axis_bits)),
                 "slab_address": Out(2 * tile_bits),
                 "slab_ray": In(SlabRay(config)),
                 "dark": In(1),
                 "step_address": Out(2 * tile_bits),
                 "step_ray": In(StepRay(config)),
+                "cube_found": Out(1),
                 "pixel_tested": Out(1),
                 "sample_tested": Out(1),
                 "sample_dropped": Out(1),
@@ -102,6 +111,7 @@ class CubeWalker(Unit):
             "axis_bits": self.axis_bits,
             "word": self.word,
             "depth": self.depth,
+            "block_depth": self.block_depth,
             "cell_bits": self.cell_bits,
             "tile_bits": self.tile_bits,
         }
@@ -109,26 +119,30 @@ class CubeWalker(Unit):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config, axis_bits, tile_bits = self.config, self.axis_bits, self.tile_bits
-        cubes = CubeStreamer(axis_bits, self.word, self.depth)
+        finder = CubeFinder(config, axis_bits, self.word, self.depth, self.block_depth, tile_bits)
         projector = Projector(config, axis_bits, tile_bits)
         slabs = SlabUnit(config, axis_bits, tile_bits)
         samples = SampleGenerator(config, axis_bits, self.cell_bits, tile_bits)
         place(
             m,
-            "streamer",
-            cubes,
+            "finder",
+            finder,
             platform,
-            write_enable=self.write_enable,
-            write_address=self.write_address,
-            write_data=self.write_data,
+            block_view=self.block_view,
+            cube_write_enable=self.cube_write_enable,
+            cube_write_address=self.cube_write_address,
+            cube_write_data=self.cube_write_data,
+            block_write_enable=self.block_write_enable,
+            block_write_address=self.block_write_address,
+            block_write_data=self.block_write_data,
         )
         place(m, "projector", projector, platform, view=self.view)
         last_k = self.limits.last_k
         place(m, "slabs", slabs, platform, last_k=last_k, ray=self.slab_ray, dark=self.dark)
         place(m, "samples", samples, platform, limits=self.limits, ray=self.step_ray)
         links = [
-            (self.i, cubes.i),
-            (cubes.o, projector.i),
+            (self.i, finder.i),
+            (finder.o, projector.i),
             (projector.o, slabs.i),
             (slabs.o, samples.i),
             (samples.o, self.o),
@@ -142,6 +156,7 @@ class CubeWalker(Unit):
         m.d.comb += [
             self.slab_address.eq(slabs.read_address),
             self.step_address.eq(samples.read_address),
+            self.cube_found.eq(finder.o.valid & finder.o.ready & ~finder.o.payload.end),
             self.pixel_tested.eq(slabs.tested),
             self.sample_tested.eq(samples.tested),
             self.sample_dropped.eq(samples.dropped),

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oleaster.models.nerf.cubes import CubeCounts
+from oleaster.models.nerf.fixed.blocks import BlockWindows
 from oleaster.models.nerf.fixed.rays import FixedRays
 from oleaster.models.nerf.fixed.walk import FixedWalk
-from oleaster.sim.nerf.cubes import Cell, CubeWalk, walk_cubes
+from oleaster.sim.nerf.cubes import Cell
+from oleaster.sim.nerf.finder import FindPlan, find_cubes
 from oleaster.sim.nerf.latency import LATENCY
 from oleaster.sim.nerf.pipe import PipeClock, Receiver
 from oleaster.sim.nerf.projector import ProjectorClock
@@ -33,19 +35,23 @@ class Tile:
 class WalkerModel:
     """A cube walker that is idle at first, for one tile.
 
-    walk, rays: of the frame, all of its rows. cubes: (nz, ny, nx) of the mask. word: of the cubes'
-    memory. dark: (rays,) pixels that take no samples, all along. samples: (ray, k) of those that
-    left, in order; cycles: in which. counts: of what was tested.
+    walk, blocks, rays: of the frame, all of its rows. cubes: (nz, ny, nx) of the mask. word,
+    block_word: of the memories of cubes and blocks. dark: (rays,) pixels that take no samples, all
+    along. samples: (ray, k) of those that left, in order; cycles: in which. found: cubes that the
+    projector was handed. counts: of what was tested.
     """
 
     walk: FixedWalk
+    blocks: BlockWindows
     rays: FixedRays
     cubes: NDArray[np.bool_]
     tile: Tile
     word: int
+    block_word: int
     dark: NDArray[np.bool_]
     samples: list[tuple[int, int]] = field(default_factory=list)
     cycles: list[int] = field(default_factory=list)
+    found: int = 0
     counts: CubeCounts = field(default_factory=CubeCounts)
 
     def __post_init__(self) -> None:
@@ -54,7 +60,16 @@ class WalkerModel:
         self._tests = PipeClock(LATENCY["sample-generator"])
         self._index = {(x, y, z): i for i, (x, y, z) in enumerate(self.walk.cells.tolist())}
 
-    def run(self, plan: CubeWalk, start: int, take: Receiver) -> int:
+    @property
+    def plan(self) -> FindPlan:
+        """Of the tile's cubes."""
+        tile, frame = self.tile, self.walk.frame
+        x, y, z = (frame.mask_origin >> frame.config.position_bits).tolist()
+        seen = self.blocks.seen(tile.left, tile.top, tile.right, tile.bottom)
+        words = self.word, self.block_word
+        return FindPlan(self.cubes, self.blocks.bits, seen, (x, y, z), *words)
+
+    def run(self, start: int, take: Receiver) -> int:
         """The whole walk; returns the cycle in which its `end` is taken.
 
         start: cycle in which it was accepted. take: of samples and of `end`.
@@ -73,9 +88,10 @@ class WalkerModel:
         def take_cube(cell: Cell | None, cycle: int) -> int:
             if cell is None:
                 return self._projector.offer(cycle, True, through_slabs)
+            self.found += 1
             return self._take_cube(self._index[cell], cycle, take)
 
-        walk_cubes(self.cubes, plan, self.word, start, take_cube)
+        find_cubes(self.plan, start, take_cube)
         return self._tests.taken
 
     def _take_cube(self, cube: int, cycle: int, take: Receiver) -> int:

@@ -54,6 +54,7 @@ BENCHES = {
     "sample-generator": "samples",
     "slab-unit": "slabs",
     "projector": "projector",
+    "cube-finder": "finder",
     "cube-walker": "walker",
     "reciprocal": "inverse",
     "inverse-root": "inverse",

@@ -20,6 +20,7 @@ from oleaster.models.nerf.field import FieldError, Mask
 from oleaster.models.nerf.fixed.rays import SLACK, FixedRays, Frame
 from oleaster.models.nerf.fixed.tables import Longs, reciprocal, rounded, to_fixed
 from oleaster.models.nerf.order import outward_ranks
+from oleaster.models.nerf.renderer.config import BLOCK
 from oleaster.models.nerf.samples import Ints, Samples, merge_samples
 from oleaster.models.nerf.windows import Windows
 
@@ -36,6 +37,8 @@ __all__ = [
     "Projection",
     "plan_fixed",
     "project",
+    "project_blocks",
+    "project_windows",
 ]
 
 RANGE_BITS = 8
@@ -173,16 +176,17 @@ def plan_fixed(frame: Frame, mask: Mask) -> FixedWalk:
     home = (mask.box[0] + cell * edges).astype(np.float32)
     ranks = outward_ranks(cells.astype(np.int32), mask, home, frame.camera.pose[:, 2])
     cells = cells[np.argsort(ranks, kind="stable")]
-    return FixedWalk(frame, cells, _windows(frame, project(frame, mask), cells))
+    return FixedWalk(frame, cells, project_windows(frame, project(frame, mask), cells))
 
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """From a cube's cell to its corners in the camera's coordinates; constants of a frame.
+    """From the cell of a cube, or of a block, to its corners in the camera's coordinates.
 
-    steps: (3, 3), from cell to cell along each axis (columns); corners: (8, 3), those of cube 0,
-    widened by SLACK. The three coordinates (rows of steps): to the right and downwards, both times
-    the focal length, and depth; in cells, PROJECTION_BITS of fraction.
+    Constants of a frame. steps: (3, 3), from cell to cell along each axis (columns); corners:
+    (8, 3), those of cell 0, widened by SLACK cubes. The three coordinates (rows of steps): to the
+    right and downwards, both times the focal length, and depth; in cubes, PROJECTION_BITS of
+    fraction.
     """
 
     steps: Longs
@@ -193,8 +197,8 @@ class Projection:
         return cells @ self.steps.T + self.corners[:, None]
 
 
-def _windows(frame: Frame, projection: Projection, cells: Longs) -> Windows:
-    """Pixels that may see each cube."""
+def project_windows(frame: Frame, projection: Projection, cells: Longs) -> Windows:
+    """Pixels that may see each cube, or block."""
     camera, corners = frame.camera, projection(cells)
     depth = corners[:, :, 2]
     straddles = (depth < NEAREST_DEPTH).any(axis=0)
@@ -222,7 +226,21 @@ def _windows(frame: Frame, projection: Projection, cells: Longs) -> Windows:
 
 
 def project(frame: Frame, mask: Mask) -> Projection:
-    """FieldError if the mask's corners may lie beyond LARGEST_CORNER."""
+    """Of cubes. FieldError if the mask's corners may lie beyond LARGEST_CORNER."""
+    return _project(frame, mask, 1)
+
+
+def project_blocks(frame: Frame, mask: Mask) -> Projection:
+    """Of blocks of BLOCK cubes on a side; FieldError as in `project`.
+
+    Blocks may reach BLOCK - 1 cubes beyond the lattice along each axis. That is less than 3 BLOCK
+    of depth, for which `corner_fields` has room, and less than the bound here counts on.
+    """
+    return _project(frame, mask, BLOCK)
+
+
+def _project(frame: Frame, mask: Mask, side: int) -> Projection:
+    """side: cubes along each side of what is projected."""
     camera = frame.camera
     turn = np.linalg.inv(camera.pose[:, :3].astype(np.float64))
     turn *= np.array([[camera.focal], [-camera.focal], [-1.0]])
@@ -231,16 +249,18 @@ def project(frame: Frame, mask: Mask) -> Projection:
     turn /= edges.mean()
     along = turn * edges  # a step of one cell along each axis
     origin = turn @ (low - camera.origin)
-    most = np.abs(origin).max() + 2 * (np.abs(along) * mask.size).sum(axis=1).max()
+    reach = 2 * np.maximum(mask.size, side)
+    most = np.abs(origin).max() + (np.abs(along) * reach).sum(axis=1).max()
     if most >= LARGEST_CORNER / 2**PROJECTION_BITS:
         raise FieldError(
             f"a focal length of {camera.focal} pixels is too long for a camera so far away:"
             f" a corner's distance times it is {most:.0f} cells"
         )
     corners = [
-        origin + along @ np.where(corner, 1 + SLACK, -SLACK) for corner in product((0, 1), repeat=3)
+        origin + along @ np.where(corner, side + SLACK, -SLACK)
+        for corner in product((0, 1), repeat=3)
     ]
-    return Projection(to_fixed(along, PROJECTION_BITS), to_fixed(corners, PROJECTION_BITS))
+    return Projection(to_fixed(along * side, PROJECTION_BITS), to_fixed(corners, PROJECTION_BITS))
 
 
 def _steps(lengths: NDArray[np.integer]) -> Longs:

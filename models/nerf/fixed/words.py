@@ -95,8 +95,9 @@ def direction_fields(config: FixedConfig) -> tuple[Number, Number]:
 def corner_fields() -> dict[str, Number]:
     """Of a cube's corner, and of a step from cube to cube, as `Projection` has them.
 
-    depth: a frame allows no corner further from the camera than LARGEST_CAMERA_CELLS, and a cube is
-    widened by less than that; what wraps in a step or on the way to the sum does not count.
+    depth: a frame allows no corner further from the camera than LARGEST_CAMERA_CELLS, and cubes and
+    blocks reach beyond that by less than as much again; what wraps in a step or on the way to the
+    sum does not count.
     """
     screen = Number(LARGEST_CORNER.bit_length(), True, ())
     depth = Number(_signed(2 * LARGEST_CAMERA_CELLS, PROJECTION_BITS), True, ())

@@ -55,15 +55,16 @@ class View:
         return store
 
 
-async def write_cubes(dut: Any, cubes: NDArray[np.bool_], word: int) -> None:
+async def write_cubes(dut: Any, cubes: NDArray[np.bool_], word: int, port: str = "write") -> None:
     """Fill the memory of a cube streamer, in words of so many bits."""
-    dut.write_enable.value = 1
+    enable, address, data = (getattr(dut, f"{port}_{n}") for n in ("enable", "address", "data"))
+    enable.value = 1
     for i, bits in enumerate(cube_words(cubes, word)):
-        dut.write_address.value = i
+        address.value = i
         packed_bits = np.packbits(bits, bitorder="little").tobytes()
-        dut.write_data.value = int.from_bytes(packed_bits, "little")
+        data.value = int.from_bytes(packed_bits, "little")
         await FallingEdge(dut.clk)
-    dut.write_enable.value = 0
+    enable.value = 0
 
 
 def random_view(

@@ -9,10 +9,12 @@ from cocotb.triggers import FallingEdge
 from numpy.typing import NDArray
 
 from oleaster.models.nerf.cubes import CubeCounts
-from oleaster.models.nerf.fixed.walk import project
+from oleaster.models.nerf.fixed.blocks import block_bits, plan_blocks
+from oleaster.models.nerf.fixed.walk import project, project_blocks
 from oleaster.models.nerf.fixed.widths import LARGEST_COUNT, FixedConfig
+from oleaster.models.nerf.renderer.config import BLOCK_BITS
 from oleaster.models.nerf.samples import merge_samples
-from oleaster.sim.nerf.cubes import CubeWalk, walk_word
+from oleaster.sim.nerf.finder import find_word
 from oleaster.sim.nerf.pipe import receiver
 from oleaster.sim.nerf.projector import view_word
 from oleaster.sim.nerf.walker import Tile, WalkerModel
@@ -25,6 +27,7 @@ from oleaster.sim.rtl.cosim import bench_config
 _NAMES = "position_bits", "inverse_bits", "inverse_address_bits"
 CONFIG = FixedConfig(**{name: bench_config()[name] for name in _NAMES})
 AXIS_BITS, WORD = bench_config()["axis_bits"], bench_config()["word"]
+BLOCK_WORD = 1 << (AXIS_BITS - BLOCK_BITS - 1)
 CELL_BITS, TILE_BITS = bench_config()["cell_bits"], bench_config()["tile_bits"]
 SIDE = 1 << TILE_BITS
 K_BITS = (LARGEST_COUNT - 1).bit_length()
@@ -39,14 +42,11 @@ class _Part:
     tile: Tile
     dark: NDArray[np.bool_]
 
-    @property
-    def plan(self) -> CubeWalk:
-        home = self.view.frame.mask_origin >> CONFIG.position_bits
-        return CubeWalk.whole(self.view.frame.mask_last.tolist(), home.tolist())
-
     def model(self) -> WalkerModel:
-        view = self.view
-        return WalkerModel(view.walk, view.rays, view.mask.cubes, self.tile, WORD, self.dark)
+        view, words = self.view, (WORD, BLOCK_WORD)
+        blocks = plan_blocks(view.frame, view.mask)
+        cubes = view.mask.cubes
+        return WalkerModel(view.walk, blocks, view.rays, cubes, self.tile, *words, self.dark)
 
     def seen(self, ray: NDArray[Any]) -> NDArray[np.bool_]:
         y, x = np.divmod(ray, self.view.frame.camera.width)
@@ -67,12 +67,18 @@ def _tiles(view: View, dark: NDArray[np.bool_]) -> list[_Part]:
 
 def _set_up(dut: Any, part: _Part) -> None:
     frame, tile = part.view.frame, part.tile
-    projection = project(frame, part.view.mask)
     ends = tile.left, tile.top, tile.right, tile.bottom
-    dut.view.value = view_word(frame, projection, *ends)
+    for port, projects in ((dut.view, project), (dut.block_view, project_blocks)):
+        port.value = view_word(frame, projects(frame, part.view.mask), *ends)
     limits = [(at, CELL_BITS) for at in frame.field_last]
     limits += [(at, AXIS_BITS + 1) for at in frame.mask_last]
     dut.limits.value = packed([*limits, (frame.count - 1, K_BITS)])
+
+
+async def _write_mask(dut: Any, view: View) -> None:
+    cubes = view.mask.cubes
+    await write_cubes(dut, cubes, WORD, "cube_write")
+    await write_cubes(dut, block_bits(cubes), BLOCK_WORD, "block_write")
 
 
 async def _check(
@@ -87,9 +93,11 @@ async def _check(
     rays = dict(zip(pixels, np.flatnonzero(held).tolist(), strict=True))
     slab_rays = view.words(("mask_base", "mask_delta", "inverse", "exponent"))
     step_rays = view.words(("field_base", "field_delta", "mask_base", "mask_delta"))
-    counts = CubeCounts()
+    counts, cubes = CubeCounts(), 0
 
     def every_cycle() -> dict[str, int]:
+        nonlocal cubes
+        cubes += int(dut.cube_found.value)
         counts.pixel_tests += int(dut.pixel_tested.value)
         counts.points += int(dut.sample_tested.value)
         counts.outside += int(dut.sample_dropped.value)
@@ -107,7 +115,8 @@ async def _check(
     )
     kept = part.seen(found.ray)
     expected = list(zip(found.ray[kept].tolist(), found.k[kept].tolist(), strict=True))
-    words = [walk_word(part.plan, AXIS_BITS)]
+    model = part.model()
+    words = [find_word(model.plan.walk, AXIS_BITS)]
     done = await exchange(dut, words, len(expected) + 1, rng, busy, every_cycle)
     widths = (2 * TILE_BITS, K_BITS, 1, AT_BITS, AT_BITS, AT_BITS, 1)
     *samples, end = (unpacked(payload, widths) for payload in done.payloads)
@@ -119,11 +128,10 @@ async def _check(
         index = np.array([ray])
         assert at == [int(view.rays.field_at(a, index, np.array([k]))[0]) for a in range(3)]
         assert final == (k == view.frame.count - 1)
-    model = part.model()
-    end_cycle = model.run(part.plan, done.accepted[0], receiver(done.ready))
+    end_cycle = model.run(done.accepted[0], receiver(done.ready))
     assert order == model.samples
     assert done.taken == [*model.cycles, end_cycle]
-    assert counts == model.counts
+    assert (counts, cubes) == (model.counts, model.found)
     return counts, order
 
 
@@ -136,7 +144,7 @@ def _views(rng: np.random.Generator, count: int, tiles: int, least: int) -> list
     """Images of up to tiles x tiles tiles, with at least so many samples."""
     found: list[View] = []
     while len(found) < count:
-        view = random_view(rng, CONFIG, SIDE * tiles, min(12, 1 << AXIS_BITS))
+        view = random_view(rng, CONFIG, SIDE * tiles, min(20, 1 << AXIS_BITS))
         counts = CubeCounts()
         for _ in view.walk.batches(view.rays, 0, view.frame.camera.height, counts):
             pass
@@ -147,11 +155,11 @@ def _views(rng: np.random.Generator, count: int, tiles: int, least: int) -> list
 
 @cocotb.test
 async def frames_of_one_tile(dut: Any) -> None:
-    """Also the counts are those of the model's own walk."""
+    """A tile that is the image passes over nothing that is seen: counts are those of the walk."""
     rng = np.random.default_rng(1)
     await start_pipe(dut)
     for view in [*_views(rng, 2, 1, 0), *_views(rng, 4, 1, 100)]:
-        await write_cubes(dut, view.mask.cubes, WORD)
+        await _write_mask(dut, view)
         (part,) = _tiles(view, np.zeros(len(view.rays), bool))
         counts, _ = await _check(dut, part, rng)
         want = CubeCounts()
@@ -165,7 +173,7 @@ async def frames_of_many_tiles_under_stalls(dut: Any) -> None:
     rng = np.random.default_rng(2)
     await start_pipe(dut)
     for view, busy in zip(_views(rng, 2, 2, 100), (0.3, 0.8), strict=True):
-        await write_cubes(dut, view.mask.cubes, WORD)
+        await _write_mask(dut, view)
         for part in _tiles(view, _random_dark(rng, view)):
             await _check(dut, part, rng, busy)
 
@@ -176,10 +184,10 @@ async def reset_in_a_walk(dut: Any) -> None:
     await start_pipe(dut)
     (view,) = _views(rng, 1, 1, 200)
     (part,) = _tiles(view, np.zeros(len(view.rays), bool))
-    await write_cubes(dut, view.mask.cubes, WORD)
+    await _write_mask(dut, view)
     for after in (9, 40, 160):
         _set_up(dut, part)
-        dut.i_payload.value = walk_word(part.plan, AXIS_BITS)
+        dut.i_payload.value = find_word(part.model().plan.walk, AXIS_BITS)
         dut.i_valid.value = dut.o_ready.value = 1
         for _ in range(after):
             await FallingEdge(dut.clk)
