@@ -25,8 +25,7 @@ def block_bits(cubes: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """(nz, ny, nx) cubes -> (ceil(nz / 8), ceil(ny / 8), ceil(nx / 8)) blocks."""
     padded = np.pad(cubes, [(0, -size % BLOCK) for size in cubes.shape])
     counts = [part for size in padded.shape for part in (size // BLOCK, BLOCK)]
-    found: NDArray[np.bool_] = padded.reshape(counts).any(axis=(1, 3, 5))
-    return found
+    return np.asarray(padded.reshape(counts).any(axis=(1, 3, 5)))
 
 
 @dataclass(frozen=True, eq=False)

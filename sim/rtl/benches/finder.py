@@ -55,8 +55,8 @@ class _Tile:
         """Of the blocks that are seen, in the order of the walk."""
         home = np.array(self.plan.walk.home)
         found: list[Cell] = []
-        blocks = np.argwhere(self.plan.seen)[:, ::-1]
-        cells = np.argwhere(self.view.mask.cubes)[:, ::-1]
+        blocks = np.argwhere(self.plan.seen)[:, ::-1].astype(np.int32)
+        cells = np.argwhere(self.view.mask.cubes)[:, ::-1].astype(np.int32)
         for block in blocks[nested_order(blocks, home // BLOCK)]:
             part = cells[(cells // BLOCK == block).all(axis=1)]
             found += [(x, y, z) for x, y, z in part[nested_order(part, home)].tolist()]
