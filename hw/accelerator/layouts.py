@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from amaranth.lib import data
 
@@ -11,6 +12,7 @@ from oleaster.models.accelerator.descriptor import CHANNEL_FIELDS, FIELDS, Field
 
 __all__ = [
     "AddressWord",
+    "Bus",
     "ChannelLayout",
     "DescriptorLayout",
     "GemmPlan",
@@ -37,25 +39,35 @@ class ChannelLayout(data.StructLayout):
         super().__init__(_layout(CHANNEL_FIELDS))
 
 
+class Bus(Protocol):
+    """A configuration with a bus: widths of its data and of an address."""
+
+    @property
+    def data_bits(self) -> int: ...
+
+    @property
+    def address_bits(self) -> int: ...
+
+
 class AddressWord(data.StructLayout):
     """A burst: `address` of its first beat, a multiple of the beat's bytes; `length`, beats - 1."""
 
-    def __init__(self, config: AcceleratorConfig) -> None:
+    def __init__(self, config: Bus) -> None:
         super().__init__({"address": config.address_bits, "length": 8})
 
 
 class ReadBeat(data.StructLayout):
     """`data`; `error`, the response was SLVERR or DECERR; `last` of its burst."""
 
-    def __init__(self, config: AcceleratorConfig) -> None:
+    def __init__(self, config: Bus) -> None:
         super().__init__({"data": config.data_bits, "error": 1, "last": 1})
 
 
 class WriteBeat(data.StructLayout):
     """`data`; `strobe`, a bit for each byte that is written; `last` of its burst."""
 
-    def __init__(self, config: AcceleratorConfig) -> None:
-        super().__init__({"data": config.data_bits, "strobe": config.beat_bytes, "last": 1})
+    def __init__(self, config: Bus) -> None:
+        super().__init__({"data": config.data_bits, "strobe": config.data_bits // 8, "last": 1})
 
 
 class GemmPlan(data.StructLayout):

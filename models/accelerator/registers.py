@@ -12,6 +12,7 @@ __all__ = [
     "VERSION",
     "Cause",
     "ControlBit",
+    "Described",
     "InterruptBit",
     "Register",
     "Status",
@@ -60,7 +61,7 @@ REGISTERS: tuple[Register, ...] = (
 )
 
 
-class _Described(IntEnum):
+class Described(IntEnum):
     """An integer with a sentence: what the data sheet and the driver say of it."""
 
     text: str
@@ -72,21 +73,21 @@ class _Described(IntEnum):
         return member
 
 
-class ControlBit(_Described):
+class ControlBit(Described):
     """Bits of CONTROL."""
 
     DOORBELL = 0, "Start the list; refused while STATUS has ERROR, an error while it has BUSY"
     CLEAR = 1, "Clear DONE, ERROR, OVERFLOW, ILLEGAL and CAUSE; refused while STATUS has BUSY"
 
 
-class InterruptBit(_Described):
+class InterruptBit(Described):
     """Bits of INTERRUPT_ENABLE."""
 
     DONE = 0, "The interrupt output is high while STATUS has DONE"
     ERROR = 1, "The interrupt output is high while STATUS has ERROR"
 
 
-class Status(_Described):
+class Status(Described):
     """Bits of STATUS. All but BUSY and the interrupt stay until `clear` or the next doorbell."""
 
     BUSY = 0, "A list runs"
@@ -97,7 +98,7 @@ class Status(_Described):
     INTERRUPT = 5, "The interrupt output"
 
 
-class Cause(_Described):
+class Cause(Described):
     """Why a list stopped before its end."""
 
     NONE = 0, "No error"

@@ -21,7 +21,7 @@ from oleaster.sim.driver import DeviceTimeout
 from oleaster.sim.rtl.build import build_native
 from oleaster.sim.rtl.toolchain import ToolError
 
-__all__ = ["CHANNELS", "Counts", "RtlDevice", "build_accelerator", "config_of"]
+__all__ = ["CHANNELS", "Counts", "RtlDevice", "build_accelerator", "build_device", "config_of"]
 
 _MAIN = Path(__file__).with_name("accelerator_main.cpp")
 _HEADER = Path(__file__).with_name("accelerator_memory.h")
@@ -53,11 +53,15 @@ def build_accelerator(verilog: Path, manifest: Path) -> Path:
     Raises ToolError if Verilator fails.
     """
     config = config_of(json.loads(manifest.read_text())["parameters"])
-    defines = {
-        "DATA_BITS": config.data_bits,
-        "BURST_BEATS": config.burst_beats,
-        "OUTSTANDING": config.outstanding,
-    }
+    return build_device(verilog, config.data_bits, config.burst_beats, config.outstanding)
+
+
+def build_device(verilog: Path, data_bits: int, burst_beats: int, outstanding: int) -> Path:
+    """The simulator of any circuit with an accelerator's ports; what its bus is held to.
+
+    Raises ToolError if Verilator fails.
+    """
+    defines = {"DATA_BITS": data_bits, "BURST_BEATS": burst_beats, "OUTSTANDING": outstanding}
     flags = " ".join(f"-D{name}={value}" for name, value in defines.items())
     return build_native(
         [verilog],
