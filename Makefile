@@ -42,5 +42,5 @@ clean:
 # The environment variable, unlike -c, also holds for the isolated build of our own package.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install -q -e '.[models,plots,onnx,nerf,train,synth,dev]'
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install -q -e '.[models,plots,onnx,nerf,video,train,synth,dev]'
 	touch $@

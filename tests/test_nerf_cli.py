@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from nerf_fields import blob_field, orbit_camera
+from PIL import Image, ImageSequence
 
 from oleaster.cli import main
 from oleaster.models.nerf.checkpoint import save_checkpoint
@@ -184,11 +187,39 @@ def test_check_of_fixed_point_that_holds(capsys):
 
 
 def test_film(capsys):
-    from PIL import Image
-
     run(capsys, "blobs.npz", "--size", "8x6", "--video", "orbit.gif", "--frames", "3")
     with Image.open("orbit.gif") as film:
         assert (film.n_frames, film.size) == (3, (8, 6))
+
+
+def test_film_in_h264(capsys):
+    ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="needs the extra video")
+    run(capsys, "blobs.npz", "--size", "47x34", "--video", "orbit.mp4", "--frames", "4")
+    run(capsys, "blobs.npz", "--size", "47x34", "--video", "orbit.png", "--frames", "4")
+    command = [
+        ffmpeg.get_ffmpeg_exe(),
+        "-i",
+        "orbit.mp4",
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "rgb24",
+        "-",
+    ]
+    played = subprocess.run(command, capture_output=True, check=True)
+    for about in (b"Video: h264", b"48x34", b"12.50 fps"):
+        assert about in played.stderr
+    shown = np.frombuffer(played.stdout, np.uint8).reshape(4, 34, 48, 3) / np.float32(255)
+    with Image.open("orbit.png") as film:
+        drawn = [np.asarray(each.convert("RGB")) / 255 for each in ImageSequence.Iterator(film)]
+    for film_frame, image in zip(shown, drawn, strict=True):
+        assert psnr(film_frame[:, :47], image) > 25
+        assert np.abs(film_frame[:, 47] - film_frame[:, 46]).max() < 0.1
+
+
+def test_film_without_ffmpeg(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    assert "install oleaster[video]" in refused(capsys, "blobs.npz", "--video", "orbit.mp4")
 
 
 @pytest.mark.parametrize(
@@ -214,7 +245,7 @@ def test_film(capsys):
         (["blobs.npz", "--pose", "short.json", "--view", "0"], "give one of them"),
         (["blobs.npz", "-o", "out.jpg"], "ends in .png"),
         (["blobs.npz", "-o", "nowhere/out.png"], "does not exist"),
-        (["blobs.npz", "--video", "out.mp4"], "ends in"),
+        (["blobs.npz", "--video", "out.avi"], "ends in"),
         (["blobs.npz", "--frames", "3"], "--frames is for --video"),
         (["blobs.npz", "--pose", "frames.json"], "has a list of frames"),
         (["blobs.npz", "--video", "a.png", "-o", "a.png"], "both after"),

@@ -19,7 +19,7 @@ from oleaster.models.nerf.checkpoint import load_checkpoint
 from oleaster.models.nerf.field import Array, Field
 from oleaster.models.nerf.files import load_field
 from oleaster.models.nerf.fixed.render import FixedScene, MlpFormat, fix_scene
-from oleaster.models.nerf.image import FILM_KINDS, encode_film, encode_png
+from oleaster.models.nerf.image import FILM_KINDS, check_film_kind, encode_film, encode_png
 from oleaster.models.nerf.render import Order, Pipeline, Rendering, psnr, render
 from oleaster.models.nerf.scene import HeldOut, Scene, load_scene, scene_names
 from oleaster.models.nerf.traffic import Visits, encoded_bytes
@@ -90,7 +90,9 @@ def render_scene(
     ] = False,
     video: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write an orbit, too: .gif, or animated .png, .apng."),
+        typer.Option(
+            metavar="FILE", help="Write an orbit, too: .mp4, .gif, or animated .png, .apng."
+        ),
     ] = None,
     frames: Annotated[
         int | None, typer.Option(min=2, max=1000, help="Images in the video.  [default: 36]")
@@ -246,6 +248,7 @@ def _check_outputs(output: Path | None, video: Path | None, *inputs: str | Path 
             raise CommandError(f"{video}: the name after --video ends in {', '.join(FILM_KINDS)}")
         if video == output:
             raise CommandError(f"{video}: is named both after -o and after --video")
+        check_film_kind(video.suffix)
         io.check_output_file(video, *files)
 
 
