@@ -11,11 +11,12 @@ from amaranth.lib.wiring import In, Out
 
 from oleaster.hw.emit import Unit, named, place
 from oleaster.hw.nerf.pipe import delayed
+from oleaster.models.nerf.lookup import WINDOW_WORDS
 
 __all__ = ["BANKS", "READ_CYCLES", "WORD_BITS", "BlobMemory"]
 
 WORD_BITS = 32  # of a directory entry
-BANKS = 8  # words of a row
+BANKS = WINDOW_WORDS  # words of a row
 READ_CYCLES = 3
 
 

@@ -33,18 +33,17 @@ from oleaster.models.nerf.lookup import (
     ELEMENT_BITS,
     GROUP_BITS,
     HEAD_BITS,
+    LARGEST_ELEMENT,
     LOG_BITS,
     MOST_COORDINATES,
     UNIT_BITS,
     Fault,
 )
 
-__all__ = ["LARGEST_ELEMENT", "ElementReader", "FoundLayout", "TensorLayout"]
+__all__ = ["ElementReader", "FoundLayout", "TensorLayout"]
 
 _INDEX_BITS = index_bits(CHUNKS[-1])
 _POSITION = (WORD_BITS - 1).bit_length()  # bits of a position inside a word
-LARGEST_ELEMENT = (BANKS * WORD_BITS - WORD_BITS + 1) // 2
-"""Bits: two elements from any bit of a word on are in the eight words that are read."""
 
 _ENTRY_ASKED = 5  # stages; the first holds the look-up
 _HEAD_ASKED = _ENTRY_ASKED + READ_CYCLES + 1

@@ -10,7 +10,6 @@ from oleaster.hw.nerf.compositor import Compositor
 from oleaster.hw.nerf.cubes import CubeStreamer
 from oleaster.hw.nerf.curve import CurveTable
 from oleaster.hw.nerf.density import DensityUnit
-from oleaster.hw.nerf.element_reader import LARGEST_ELEMENT
 from oleaster.hw.nerf.features import FeatureUnit, SampleAddress
 from oleaster.hw.nerf.finder import CubeFinder
 from oleaster.hw.nerf.hybrid_decoder import HybridDecoder
@@ -26,6 +25,7 @@ from oleaster.hw.nerf.waves import WaveTable
 from oleaster.hw.unit_spec import LARGEST_SIDE, Formats, Parameter, UnitSpec
 from oleaster.models.nerf.fixed.network_shape import NetworkShape
 from oleaster.models.nerf.fixed.widths import RANGES, FixedConfig
+from oleaster.models.nerf.lookup import LARGEST_ELEMENT
 
 __all__ = ["NERF_UNITS"]
 

@@ -33,10 +33,12 @@ __all__ = [
     "GROUP_BITS",
     "HEAD_BITS",
     "LANES",
+    "LARGEST_ELEMENT",
     "LOG_BITS",
     "MOST_COORDINATES",
     "TENSOR_BITS",
     "UNIT_BITS",
+    "WINDOW_WORDS",
     "WORD_BYTES",
     "Fault",
     "LookUp",
@@ -55,6 +57,10 @@ UNIT_BITS = LARGEST_UNIT.bit_length()
 ELEMENT_BITS = 7  # of an element's width
 LANES = 2  # the rows of a plane that a sample lies between
 WORD_BYTES = 4  # that addresses count: a directory entry
+WINDOW_WORDS = 8  # read at once, from any on
+LARGEST_ELEMENT = (8 * WORD_BYTES * (WINDOW_WORDS - 1) + 1) // 2
+"""Bits: two elements from any bit of a word on are in the words that are read at once."""
+
 HEAD_BITS = 128  # read in front of a chunk's values: the largest bitmap
 MOST_COORDINATES = HEAD_BITS // 7
 """In a chunk of any size: with more, its bitmap is smaller."""

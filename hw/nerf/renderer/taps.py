@@ -11,12 +11,12 @@ from amaranth.lib.wiring import In, Out
 
 from oleaster.hw.accelerator.queue import Queue
 from oleaster.hw.emit import Unit, place
-from oleaster.hw.nerf.element_reader import LARGEST_ELEMENT, TensorLayout
+from oleaster.hw.nerf.element_reader import TensorLayout
 from oleaster.hw.nerf.features import CodesLayout
 from oleaster.hw.nerf.hybrid_decoder import HybridDecoder
 from oleaster.hw.nerf.renderer.layouts import PairWord
 from oleaster.models.nerf.field import LINE_AXES, PLANE_AXES
-from oleaster.models.nerf.lookup import Fault
+from oleaster.models.nerf.lookup import LARGEST_ELEMENT, Fault
 from oleaster.models.nerf.renderer.config import RendererConfig
 from oleaster.models.nerf.renderer.targets import ITEM_BITS, PAIRS
 
