@@ -89,11 +89,11 @@ MORE = [
     ("wave-table", {"wave_address_bits": 11, "wave_bits": 13, "octaves": 5}, 3),
     ("ray-generator", {"position_bits": 18, "direction_bits": 18, "inverse_address_bits": 9}, 4),
     ("hybrid-decoder", {"words": 8192, "element_bits": 24, "leaves": 64, "sum_bits": 9}, 5),
-    ("feature-unit", {"components": 3, "line_bits": 6, "weight_bits": 3, "guard_bits": 6}, 4),
+    ("feature-unit", {"components": 3, "line_bits": 6, "weight_bits": 3, "guard_bits": 6}, 3),
     ("compositor", {"pixels": 16, "transmittance_bits": 12, "color_bits": 6}, 3),
     ("color-unit", SMALL_NETWORK, 3),
     ("shader", {"pixels": 16, "transmittance_bits": 12}, 5),
-    ("density-unit", {"components": 9, "product_bits": 12, "sum_bits": 24}, 4),
+    ("density-unit", {"components": 9, "product_bits": 12, "sum_bits": 24}, 3),
 ]
 
 
