@@ -49,6 +49,6 @@ def test_every_source_file_is_in_the_wheel(wheel):
         "scenes": "oleaster/scenes",
     }.items():
         for path in (ROOT / folder).rglob("*"):
-            if path.suffix in {".py", ".sv", ".cpp", ".h", ".vlt", ".toml", ".npz", ".md"}:
+            if path.suffix in {".py", ".sv", ".cpp", ".h", ".vlt", ".toml", ".npz", ".md", ".json"}:
                 expected.add(f"{package}/{path.relative_to(ROOT / folder).as_posix()}")
     assert expected <= set(wheel.namelist())

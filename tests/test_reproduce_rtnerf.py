@@ -1,11 +1,15 @@
 """RT-NeRF's published figures agree with each other, and with what is derived from them."""
 
+import json
 import tomllib
 from importlib import resources
+from statistics import median
 from typing import get_args
 
 import pytest
 
+from oleaster.models.nerf.scene import load_scene, scene_names
+from oleaster.reproduce.rtnerf_baselines import baselines
 from oleaster.reproduce.rtnerf_published import FIGURES, Tag, published
 
 
@@ -41,3 +45,17 @@ def test_recalled_figures_fit_what_others_state() -> None:
     assert saved == pytest.approx(ratio.energy_efficiency, rel=0.01)
     smaller = published().work("Instant-3D").figures["area_mm2"].value / edge["area_mm2"].value
     assert smaller == pytest.approx(0.36, abs=0.005)
+
+
+def test_recorded_runs_did_our_work() -> None:
+    text = (resources.files("oleaster.reproduce") / "rtnerf_pytorch.json").read_text()
+    for run, found in zip(json.loads(text), baselines(), strict=True):
+        assert sorted(found.fps) == scene_names()
+        assert found.psnr_db > 45
+        for row in run["scenes"]:
+            assert len(row["seconds"]) == run["frames"]
+            field = load_scene(row["scene"]).field
+            assert row["lattice"] == run["width"] * run["height"] * field.samples
+            assert row["fps"] == pytest.approx(1 / median(row["seconds"]), rel=1e-3)
+        times = [1 / fps for fps in found.fps.values()]
+        assert 1 / found.mean_fps == pytest.approx(sum(times) / len(times))
