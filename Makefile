@@ -14,7 +14,7 @@ demo: $(READY)
 
 # One thread each: parallel tests that all start BLAS threads only wait for each other.
 test: $(READY)
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --durations=20
 
 test-more: $(READY)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m more
