@@ -1,6 +1,6 @@
 """The page of an evaluation: Markdown with its figures beside it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from oleaster.reproduce.claims import CLOSE, WORKLOADS, ClaimResult, off_by
 from oleaster.reproduce.olive import OliveEvaluation
 from oleaster.reproduce.public_simulator import BATCH, RIVALS
 from oleaster.reproduce.published import published
+from oleaster.reproduce.tables import table
 from oleaster.sim.performance.simulate import LayerResult
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _claims(evaluation: OliveEvaluation) -> str:
             lines.append(f"![{what}, {platform}](olive-{what}-{platform}.png)")
     header = ("platform", "rival", "memory", "speed", "published", "off", "energy", "published")
     rows = [_claim_row(result) for result in evaluation.claims + evaluation.real]
-    lines += ["", _table((*header, "off"), rows, left=3), "", "Reasons:", ""]
+    lines += ["", table((*header, "off"), rows, left=3), "", "Reasons:", ""]
     for result in evaluation.claims + evaluation.real:
         for reason in evaluation.reasons(result):
             claim = result.claim
@@ -141,7 +142,7 @@ def _claims(evaluation: OliveEvaluation) -> str:
         )
         for result in evaluation.claims + evaluation.real
     ]
-    lines.append(_table(("platform", "rival", "memory", *names), by_network, left=3))
+    lines.append(table(("platform", "rival", "memory", *names), by_network, left=3))
     return "\n".join(lines)
 
 
@@ -186,11 +187,11 @@ largest difference is {simulator.worst:.4f}; published figures have two digits.
 
 ![cycles](public-simulator.png)
 
-{_table(("design", *networks), rows, left=1)}
+{table(("design", *networks), rows, left=1)}
 
 Means: cycles, and energy by component as a share of AdaptivFloat's:
 
-{_table(("design", "cycles", "static", "DRAM", "buffers", "core"), means, left=1)}"""
+{table(("design", "cycles", "static", "DRAM", "buffers", "core"), means, left=1)}"""
 
 
 def _memories(evaluation: OliveEvaluation) -> str:
@@ -219,7 +220,7 @@ def _memories(evaluation: OliveEvaluation) -> str:
 OliVe's array on {name}, batch {batch}, {sequence} tokens: cycles, then energy. *ideal* is the
 published method; *real* has fill, drain, latency and one DRAM port for all.
 
-{_table((*header, "buffers", "core", "decoders", "energy, uJ"), rows, left=1)}"""
+{table((*header, "buffers", "core", "decoders", "energy, uJ"), rows, left=1)}"""
 
 
 def _energy_shares(total: LayerResult) -> list[float]:
@@ -260,7 +261,7 @@ def _area(evaluation: OliveEvaluation) -> str:
 Published for 22 nm; ours is Yosys' estimate of CMOS transistors after generic synthesis of our own
 Verilog, with the published numbers of units.
 
-{_table(header, rows, left=1)}
+{table(header, rows, left=1)}
 
 Our decoders weigh {weigh}: one is {our_decoder.area / our_pe.area:.2f} of our PE, the published one
 {decoder.area / pe.area:.2f} of its PE. Beside our decoder, a PE of the published
@@ -281,13 +282,7 @@ def _pairs(evaluation: OliveEvaluation) -> str:
 Per cent of pairs of weights along K, outliers beyond 3 sigma of their matrix. The published models
 are not in the packages used here; ours are other trained transformers.
 
-{_table(header, rows, left=2)}"""
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int) -> str:
-    """Markdown; the columns after the first `left` are set flush right."""
-    rule = ["---"] * left + ["---:"] * (len(header) - left)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows))
+{table(header, rows, left=2)}"""
 
 
 def _mean(values: Iterable[float]) -> float:
