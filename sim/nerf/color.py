@@ -17,11 +17,11 @@ from oleaster.sim.nerf.pipe import PipeClock, receiver
 from oleaster.sim.systolic import gemm_cycles
 from oleaster.sim.tiling import Tiling
 
-__all__ = ["batch_cycles", "color_cycles", "color_words"]
+__all__ = ["RESCALED", "batch_cycles", "color_cycles", "color_words"]
 
 _FORMAT = "ovp8"
 _LANES = 2  # that an element takes, in the array
-_RESCALED = 7
+RESCALED = 7
 """Cycles from a sum, or a product, until its code can be stored."""
 
 _FETCHED = 7
@@ -71,9 +71,9 @@ def batch_cycles(shape: NetworkShape, rows: int, cols: int, count: int) -> int:
     cycles = 1  # in which it is seen that all is stored
     for stage, (k, n) in enumerate(shape.stages):
         if stage == 1:
-            cycles += count * shape.words[1] + _FETCHED + _RESCALED + 1
+            cycles += count * shape.words[1] + _FETCHED + RESCALED + 1
         tiling = Tiling(rows // _LANES, k, n, rows, cols, _LANES, _LANES, is_fusing=True)
-        cycles += gemm_cycles(tiling) + _RESCALED + 1
+        cycles += gemm_cycles(tiling) + RESCALED + 1
     return cycles
 
 
@@ -100,7 +100,7 @@ def color_cycles(
         idle = accepted[-1] + 1
         if not end:
             idle += shape.words[0]
-            stored = idle + _RESCALED
+            stored = idle + RESCALED
             count += 1
         if not end and count < rows // _LANES:
             continue

@@ -13,9 +13,17 @@ from oleaster.models.nerf.order import OCTANT_VISITS
 from oleaster.sim.nerf.pipe import receiver
 from oleaster.sim.nerf.words import packed
 
-__all__ = ["Cell", "CubeWalk", "cube_words", "stream_cubes", "walk_cubes", "walk_word"]
+__all__ = [
+    "TO_FIRST_WORD",
+    "Cell",
+    "CubeWalk",
+    "cube_words",
+    "stream_cubes",
+    "walk_cubes",
+    "walk_word",
+]
 
-_TO_FIRST_WORD = 5  # cycles from a walk's handshake: four stages and the first block's bounds
+TO_FIRST_WORD = 5  # cycles from a walk's handshake: four stages and the first block's bounds
 Cell = tuple[int, int, int]
 
 
@@ -69,7 +77,7 @@ def walk_cubes(
     after the end. take: from a cell and the first cycle in which it can be taken to that in which
     it is. A slot takes a cycle for each of its cubes that leaves, one if it has none.
     """
-    cycle = start + _TO_FIRST_WORD
+    cycle = start + TO_FIRST_WORD
     for slot in _slots(cubes, walk, word):
         for cell in slot:
             cycle = take(cell, cycle) + 1

@@ -15,10 +15,10 @@ from oleaster.sim.nerf.latency import LATENCY
 from oleaster.sim.nerf.pipe import PipeClock, Receiver, receiver
 from oleaster.sim.nerf.words import packed
 
-__all__ = ["ProjectorClock", "projector_cycles", "view_word"]
+__all__ = ["CORNERS", "TO_FIRST_CORNER", "ProjectorClock", "projector_cycles", "view_word"]
 
-_CORNERS = 8
-_TO_FIRST_CORNER = 5  # cycles from a cube's handshake to the sum that its corners begin with
+CORNERS = 8
+TO_FIRST_CORNER = 5  # cycles from a cube's handshake to the sum that its corners begin with
 
 
 def view_word(
@@ -47,8 +47,8 @@ class ProjectorClock:
         None if there is no window.
         """
         accepted = max(cycle, self._handed_over + 1)
-        self._handed_over = max(accepted + _TO_FIRST_CORNER, self._corners.accepted)
-        corners = 1 if end else _CORNERS
+        self._handed_over = max(accepted + TO_FIRST_CORNER, self._corners.accepted)
+        corners = 1 if end else CORNERS
         for i in range(corners):
             self._corners.accept(self._handed_over + 1)
             self._corners.answer(take if i == corners - 1 else None)

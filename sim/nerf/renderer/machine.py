@@ -1,0 +1,204 @@
+"""What the cycle model of a tile keeps: clocks of its units, the pixels' state, counts."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oleaster.models.nerf.fixed.network_shape import NetworkShape
+from oleaster.models.nerf.fixed.tables import Longs
+from oleaster.models.nerf.renderer.config import RendererConfig
+from oleaster.models.nerf.renderer.targets import PAIRS
+from oleaster.sim.nerf.color import RESCALED, batch_cycles
+from oleaster.sim.nerf.latency import LATENCY, hybrid_decoder_latency
+from oleaster.sim.nerf.renderer.clocks import (
+    ACCEPTED_AT,
+    LONG_AGO,
+    PLACE_AT,
+    new_pipe,
+    new_pipes,
+)
+from oleaster.sim.nerf.renderer.jit import kernel
+from oleaster.sim.nerf.renderer.taps import TAP_QUEUE
+from oleaster.sim.nerf.shader import SHADER_DEPTH, SHADER_LATENCY
+
+__all__ = ["Count", "Machine", "Pipes", "Register", "new_machine", "restart"]
+
+NEVER = 1 << 60
+
+
+class Pipes(IntEnum):
+    """Rows of `Machine.pipes`. TAPS: the samples of both tap readers, density's first; LANES: two
+    of each of their decoders."""
+
+    BLOCKS = 0
+    CUBES = 1
+    SLABS = 2
+    TESTS = 3
+    ADDRESS = 4
+    ALPHA = 5
+    PRODUCTS = 6
+    SIGMOID = 7
+    FINISHER = 8
+    TAPS = 9
+    LANES = 11
+
+
+class Register(IntEnum):
+    """Of `Machine.registers`: cycles. EMITTED: of both tap readers' last samples."""
+
+    BLOCK_SENT = 0
+    CUBE_SENT = 1
+    STREAMER_IDLE = 2
+    EMITTED = 3
+    SHADER_IDLE = 5
+    SHADER_TAKEN = 6
+    FEATURES_TAKEN = 7
+    COLOR_IDLE = 8
+    COLOR_STORED = 9
+    COLOR_COUNT = 10
+    COMPOSITOR_IDLE = 11
+    LIGHT_TAKEN = 12
+    COLORED = 13
+
+
+class Count(IntEnum):
+    """Of `Machine.counts`; of a tile. *_BUSY: cycles in which a unit moves on; the rest: events.
+
+    ASKED_*: look-ups begun, of both kinds; READ_*: reads of chunks, two where a look-up's cells are
+    in two. STORED_*: samples whose k is tested; see `models/nerf/renderer/events.py`.
+    """
+
+    CYCLES = 0
+    WALKED = 1
+    BLOCK_SLOTS = 2
+    BLOCK = 3
+    BLOCK_SEEN = 4
+    CUBE_SLOTS = 5
+    CUBE = 6
+    WINDOW = 7
+    PIXEL_TESTED = 8
+    RANGE = 9
+    SAMPLE_TESTED = 10
+    SAMPLE = 11
+    SKIPPED = 12
+    COLORED = 13
+    BATCH = 14
+    COLOR_BUSY = 15
+    COLOR_WAITS = 16
+    ASKED_DENSITY = 17
+    ASKED_COLOR = 18
+    READ_DENSITY = 19
+    READ_COLOR = 20
+    TAPS_DENSITY_BUSY = 21
+    TAPS_COLOR_BUSY = 22
+
+
+class Machine(NamedTuple):
+    """pipes: as in `clocks.py`. registers: cycles. slots: of the shader. light, dark_from: of the
+    tile's pixels, dark_from the cycle from which a look-up sees that one is dark. counts: `Count`.
+
+    groups, chunks: (2, 3, 2) of density and colour, of each pair's plane and line: groups of a
+    cell, and elements of a chunk less 1, or -1. batches: (samples + 1,) cycles of the colour unit
+    for so many samples. cell, weight, found, at: of a sample; window, block_window, bounds: of a
+    cube and of a block. dark, threshold: of the shader. load: cycles of a sample's products in the
+    colour unit, rescaled: until the last can be used. parts: words of a sample's products.
+    """
+
+    pipes: NDArray[np.int64]
+    registers: Longs
+    slots: Longs
+    light: Longs
+    dark_from: Longs
+    counts: Longs
+    groups: Longs
+    chunks: Longs
+    batches: Longs
+    cell: Longs
+    weight: Longs
+    found: Longs
+    at: Longs
+    block_window: Longs
+    window: Longs
+    bounds: Longs
+    dark: int
+    threshold: int
+    transmittance_bits: int
+    load: int
+    rescaled: int
+    parts: int
+    shader_latency: int
+    tile_bits: int
+
+
+def new_machine(
+    config: RendererConfig,
+    shape: NetworkShape,
+    groups: Longs,
+    chunks: Longs,
+    limits: tuple[int, int],
+) -> Machine:
+    """An idle one. limits: dark and threshold."""
+    latency = LATENCY
+    lane = hybrid_decoder_latency(config.leaves)
+    pipes = [
+        new_pipe(latency["projector"]),
+        new_pipe(latency["projector"]),
+        new_pipe(latency["slab-unit"]),
+        new_pipe(latency["sample-generator"]),
+        new_pipe(latency["sample-address"]),
+        new_pipe(latency["alpha-unit"]),
+        new_pipe(latency["color-products"]),
+        new_pipe(latency["curve-table"]),
+        new_pipe(latency["pixel-finisher"]),
+        *(new_pipe(0, depth=TAP_QUEUE) for _ in range(2)),
+        *(new_pipe(lane) for _ in range(2 * PAIRS * 2)),
+    ]
+    batch = config.color_rows // 2
+    return Machine(
+        new_pipes(pipes),
+        np.zeros(len(Register) + 1, np.int64),
+        np.zeros(SHADER_DEPTH, np.int64),
+        np.zeros(config.pixels, np.int64),
+        np.zeros(config.pixels, np.int64),
+        np.zeros(len(Count), np.int64),
+        groups,
+        chunks,
+        np.array(
+            [0]
+            + [
+                batch_cycles(shape, config.color_rows, config.color_cols, count)
+                for count in range(1, batch + 1)
+            ]
+        ),
+        np.zeros(3, np.int64),
+        np.zeros(3, np.int64),
+        np.zeros(max(config.density_components, config.color_components), np.int64),
+        np.zeros(3, np.int64),
+        np.zeros(4, np.int64),
+        np.zeros(4, np.int64),
+        np.zeros(6, np.int64),
+        *limits,
+        config.fixed.transmittance_bits,
+        shape.words[0],
+        RESCALED,
+        config.color_components // config.color_at_once,
+        SHADER_LATENCY,
+        config.tile_bits,
+    )
+
+
+@kernel
+def restart(m: Machine) -> None:
+    """Idle, with all of its pixels' light: as it is when a tile is taken."""
+    for pipe in m.pipes:
+        pipe[PLACE_AT] = 0
+        pipe[ACCEPTED_AT:] = LONG_AGO
+    m.registers[:] = 0
+    m.slots[:] = 0
+    m.light[:] = 1 << m.transmittance_bits
+    m.dark_from[:] = NEVER
+    m.counts[:] = 0
