@@ -13,7 +13,14 @@ import typer
 
 from oleaster import io
 from oleaster.cli import nerf_encode, nerf_info, nerf_train
-from oleaster.cli.output import CommandError, Json, print_facts, print_json, progress_bar
+from oleaster.cli.output import (
+    CommandError,
+    Json,
+    parse_size,
+    print_facts,
+    print_json,
+    progress_bar,
+)
 from oleaster.models.nerf.camera import Camera, look_at
 from oleaster.models.nerf.checkpoint import load_checkpoint
 from oleaster.models.nerf.field import Array, Field
@@ -34,7 +41,6 @@ app.command()(nerf_encode.encode)
 _SIDE = 400
 _FRAMES = 36
 _FRAME_MS = 80
-_MOST_DIGITS = 5  # of a side in pixels
 _FIXED_LOSS_DB = 0.3
 
 
@@ -119,7 +125,7 @@ def render_scene(
     if frames is not None and video is None:
         raise CommandError("--frames is for --video")
     _check_outputs(output, video, scene, pose)
-    width_height = _size(size)
+    width_height = None if size is None else parse_size(size)
     source = _load(scene)
     field, views, encoded = (
         (source, (), None)
@@ -250,15 +256,6 @@ def _check_outputs(output: Path | None, video: Path | None, *inputs: str | Path 
             raise CommandError(f"{video}: is named both after -o and after --video")
         check_film_kind(video.suffix)
         io.check_output_file(video, *files)
-
-
-def _size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    width, _, height = text.partition("x")
-    if not all(each.isdecimal() and len(each) <= _MOST_DIGITS for each in (width, height)):
-        raise CommandError(f"--size {text}: expected WIDTHxHEIGHT in pixels, as 400x400")
-    return int(width), int(height)
 
 
 def _view(

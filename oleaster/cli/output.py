@@ -1,4 +1,4 @@
-"""What the verbs share: results as one JSON object or as tables, and progress on a terminal."""
+"""What the verbs share: results as JSON or as tables, progress on a terminal, sizes of images."""
 
 import json
 import math
@@ -20,6 +20,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object (docs/
 
 _TEXT_COLUMNS = 16  # that words of a column get even on a narrow terminal
 _PIPE_COLUMNS = 160  # a table that is written to a file is not cut at 80
+_MOST_DIGITS = 5  # of a side in pixels
 
 
 class CommandError(Exception):
@@ -81,6 +82,14 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
     ) as progress:
         task = progress.add_task(label, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Width and height of `--size`; CommandError says how to write them."""
+    width, _, height = text.partition("x")
+    if not all(each.isdecimal() and len(each) <= _MOST_DIGITS for each in (width, height)):
+        raise CommandError(f"--size {text}: expected WIDTHxHEIGHT in pixels, as 400x400")
+    return int(width), int(height)
 
 
 def finite(value: Any) -> Any:
