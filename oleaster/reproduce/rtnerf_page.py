@@ -1,0 +1,348 @@
+"""The page of RT-NeRF's evaluation: Markdown with its figures beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from oleaster import __version__
+from oleaster.io import write_bytes
+from oleaster.plots import bar_groups, save_figure
+from oleaster.reproduce.rtnerf import DESIGNS, DesignRow, RtnerfEvaluation, SceneRow
+from oleaster.reproduce.rtnerf_published import FIGURES, Figure, Work
+from oleaster.reproduce.tables import table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+__all__ = ["write_rtnerf_page"]
+
+_SUFFIXES = (".png", ".svg")
+_TAGS = {
+    "abstract": "of the paper's own abstract",
+    "source": "stated by another publication, page or review",
+    "recalled": "from memory, moderately sure",
+    "weak": "from memory, not sure; evidence of nothing",
+    "derived": "arithmetic with the others",
+}
+_MARKS = {"abstract": "a", "source": "s", "recalled": "r", "weak": "?", "derived": "d"}
+_SUCCESSOR = "SpNeRF"
+
+
+def write_rtnerf_page(evaluation: RtnerfEvaluation, folder: Path) -> list[Path]:
+    """Write rtnerf.md and its figures into a folder; returns their paths, the page first.
+
+    The page is written last, so that it never shows figures that are not there. Raises FileError.
+    """
+    figures = []
+    for name, figure in _figures(evaluation).items():
+        for suffix in _SUFFIXES:
+            path = folder / f"{name}{suffix}"
+            save_figure(figure, path)
+            figures.append(path)
+    page = folder / "rtnerf.md"
+    write_bytes(page, markdown(evaluation).encode())
+    return [page, *figures]
+
+
+def _figures(found: RtnerfEvaluation) -> dict[str, Drawing]:
+    scenes = [row.scene for row in found.of(found.designs[0].name)]
+    speeds = {
+        scene: {
+            **{row.design: row.fps for row in found.rows if row.scene == scene},
+            **{each.machine.split(",")[0]: each.fps[scene] for each in found.baselines},
+        }
+        for scene in scenes
+    }
+    figures = {
+        "rtnerf-speed": bar_groups(
+            speeds, ylabel="frames a second", title=f"{_size(found)}, ours and PyTorch"
+        ),
+        "rtnerf-energy": bar_groups(
+            {
+                scene: {row.design: row.energy_mj for row in found.rows if row.scene == scene}
+                for scene in scenes
+            },
+            ylabel="mJ a frame",
+            title=f"Energy of a frame, {_size(found)}",
+        ),
+    }
+    return figures
+
+
+def markdown(found: RtnerfEvaluation) -> str:
+    """The page."""
+    parts = [
+        _head(found),
+        _published(found),
+        _ours(found),
+        _bound(found),
+        _ideas(found),
+        _instead(found),
+        _differences(found),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _size(found: RtnerfEvaluation) -> str:
+    return f"{found.size[0]} x {found.size[1]}"
+
+
+def _head(found: RtnerfEvaluation) -> str:
+    tags = table(
+        ("tag", "", "means"),
+        [(tag, _MARKS[tag], meaning) for tag, meaning in _TAGS.items()],
+        left=3,
+    )
+    return f"""# RT-NeRF's evaluation, beside ours
+
+Made by `oleaster reproduce rtnerf`, version {__version__}. Of RT-NeRF (ICCAD 2022) we could
+read the abstract alone. What else is known of it comes from other publications or from memory;
+each figure has its tag. Numbers of PEs, precision, buffers, PSNR and the rivals behind its range
+are not known, so ours is a design in its style; nothing was tuned to meet a figure of theirs.
+
+{tags}"""
+
+
+def _published(found: RtnerfEvaluation) -> str:
+    works = found.published.works
+    keys = [key for key in FIGURES if any(key in work.figures for work in works)]
+    rows = [
+        (
+            f"{work.name}, {work.venue}",
+            work.what,
+            *(_tagged(work.figures.get(key)) for key in keys),
+        )
+        for work in works
+    ]
+    said = [
+        f"- {work.name}, {FIGURES[key]}: {figure.source}."
+        for work in works
+        for key, figure in work.figures.items()
+        if figure.source and figure.tag != "source"
+    ]
+    claims = [
+        f"{each.work} says that it is {each.least:g} to {each.most:,g} {each.what} ({each.tag})."
+        for each in found.published.ranges
+    ] + [
+        f"{each.of} says that it is {each.speed:g} times as fast as {each.over}, with"
+        f" {each.energy_efficiency:g} times its frames for a joule ({each.tag}: {each.source})."
+        for each in found.published.ratios
+    ]
+    lines = "\n".join(said)
+    return f"""## What is published
+
+{table(("work", "", *(FIGURES[key] for key in keys)), rows, left=2)}
+
+{" ".join(claims)} These works draw different
+fields, some of other scenes; a row is no contest with the next.
+
+{lines}"""
+
+
+def _tagged(figure: Figure | None) -> str:
+    return f"{figure.value:,g} ({_MARKS[figure.tag]})" if figure else ""
+
+
+def _ours(found: RtnerfEvaluation) -> str:
+    blocks = [
+        f"""## Ours
+
+Each scene's first held-out view at {_size(found)}, by the cycle model, which the Verilog equals
+cycle for cycle on one core and small frames; several cores deal tiles among themselves, in the
+model alone. Energies are events times constants; {_one_of(found)}.
+
+![frames a second](rtnerf-speed.png)
+![energy](rtnerf-energy.png)"""
+    ]
+    for design in found.designs:
+        rows = found.of(design.name)
+        body = [_row(row) for row in rows]
+        body.append(
+            (
+                "all",
+                f"{sum(row.cycles for row in rows):,}",
+                f"{found.mean_fps(design.name):.2f}",
+                f"{found.mean_mj(design.name):,.1f}",
+                *[""] * 5,
+            )
+        )
+        header = (
+            "scene",
+            "cycles",
+            "FPS",
+            "mJ",
+            "DRAM, MB",
+            "busiest stage",
+            "density",
+            "coloured",
+        )
+        blocks.append(
+            f"**{design.name}**: {design.title}. {design.cores} cores of {_each(design)} at"
+            f" {design.clock_mhz:,.0f} MHz.\n\n{table((*header, 'PSNR, dB'), body, left=1)}"
+        )
+        blocks.append(_against(found, design))
+    return "\n\n".join(blocks)
+
+
+def _one_of(found: RtnerfEvaluation) -> str:
+    names = dict.fromkeys(design.energy_table for design in found.designs)
+    return "table " + " and ".join(f"`{name}`" for name in names)
+
+
+def _each(design: DesignRow) -> str:
+    return f"{design.macs // design.cores} products of 8 bits a cycle each"
+
+
+def _row(row: SceneRow) -> tuple[str, ...]:
+    return (
+        row.scene,
+        f"{row.cycles:,}",
+        f"{row.fps:.2f}",
+        f"{row.energy_mj:,.1f}",
+        f"{row.dram_bytes / 1e6:.2f}",
+        f"{row.bottleneck}, {100 * row.busy:.0f} %",
+        f"{row.density:,}",
+        f"{row.colored:,}",
+        "" if row.psnr_db is None else f"{row.psnr_db:.2f}",
+    )
+
+
+def _against(found: RtnerfEvaluation, design: DesignRow) -> str:
+    fps, energy = found.mean_fps(design.name), found.mean_mj(design.name)
+    ours = {
+        "fps": fps,
+        "power_w": fps * energy / 1000,
+        "mj_per_frame": energy,
+        "fps_per_w": 1000 / energy,
+    }
+    rivals = [found.published.work(name) for name in (DESIGNS[design.name], _SUCCESSOR)]
+    rivals = [work for work in rivals if set(ours) & set(work.figures)]
+    rows = []
+    for key, value in ours.items():
+        cells = [FIGURES[key], f"{value:,.4g}"]
+        for work in rivals:
+            figure = work.figures.get(key)
+            ratio = f"{value / figure.value:.3g}" if figure else ""
+            cells += [_tagged(figure), ratio]
+        rows.append(tuple(cells))
+    header = ["all scenes", "ours"]
+    for work in rivals:
+        header += [work.name, "ours over it"]
+    return table(header, rows, left=1)
+
+
+def _bound(found: RtnerfEvaluation) -> str:
+    edge = found.designs[0]
+    goal = _value(found.published.work(DESIGNS[edge.name]), "fps")
+    rows = []
+    for row in found.of(edge.name):
+        a_sample = row.network_macs / row.colored if row.colored else 0
+        bound = edge.clock_mhz * 1e6 * edge.macs / row.network_macs if row.network_macs else 0
+        rows.append(
+            (
+                row.scene,
+                f"{row.network_macs / 1e9:,.1f}",
+                f"{a_sample:,.0f}",
+                f"{row.network_macs * goal / edge.clock_mhz / 1e6:,.0f}",
+                f"{bound:,.2f}",
+                f"{row.fps:,.2f}",
+                f"{100 * row.fps / bound:.0f} %" if bound else "",
+            )
+        )
+    header = ("scene", "GMAC a frame", "MAC a colour", f"MAC a cycle for {goal:g} FPS")
+    return f"""## What bounds the frame rate
+
+The colour network runs once for every sample whose weight is above 1e-4. With the {edge.macs:,}
+products a cycle of `{edge.name}`, these products alone allow so many frames:
+
+{table((*header, "bound, FPS", "ours, FPS", "of the bound"), rows, left=1)}"""
+
+
+def _ideas(found: RtnerfEvaluation) -> str:
+    if not found.ideas:
+        return ""
+    scenes = list(dict.fromkeys(row.scene for row in found.ideas))
+    blocks = [
+        "## Each idea taken away\n\n"
+        "Times the cycles, the bytes and the energy that a frame takes with all of them."
+    ]
+    for scene in scenes:
+        rows = [
+            (row.idea, f"{row.cycles:.2f}", f"{row.bytes:.2f}", f"{row.energy:.2f}")
+            for row in found.ideas
+            if row.scene == scene
+        ]
+        blocks.append(table((f"{scene}", "cycles", "bytes", "energy"), rows, left=1))
+    return "\n\n".join(blocks)
+
+
+def _instead(found: RtnerfEvaluation) -> str:
+    scenes = [row.scene for row in found.of(found.designs[0].name)]
+    header = ["", *scenes, "all"]
+    rows: list[Sequence[str]] = []
+    for each in found.baselines:
+        some = [each.fps[scene] for scene in scenes]
+        mean = len(some) / sum(1 / fps for fps in some)
+        rows.append([_machine(each.machine), *(f"{fps:.3g}" for fps in some), f"{mean:.3g}"])
+        for design in found.designs:
+            ours = [row.fps for row in found.of(design.name)]
+            ratios = [a / b for a, b in zip(ours, some, strict=True)]
+            whole = found.mean_fps(design.name) / mean
+            rows.append(
+                [f"{design.name} over it", *(f"{ratio:.3g}" for ratio in ratios), f"{whole:.3g}"]
+            )
+    measured = "; ".join(
+        f"{each.machine}, PyTorch {each.torch}: median of {each.frames} frames of {each.side} x"
+        f" {each.side}"
+        for each in found.baselines
+    )
+    (claim,) = found.published.ranges
+    return f"""## What one would run instead
+
+The same fields by a plain TensoRF evaluation in PyTorch, float32 (`benchmarks/nerf_pytorch.py`):
+all samples of a batch of rays, those in the box tested against the occupancy, the colour network
+where the weight is above 1e-4. No kernels of its own, which would be faster.
+
+Frames of 800 x 800 a second, measured once, on {measured}; time is taken to go with the pixels.
+
+{table(header, rows, left=1)}
+
+RT-NeRF's range of {claim.least:g} to {claim.most:,g} is over rivals that we do not know; these are
+not them."""
+
+
+def _machine(name: str) -> str:
+    return name.replace("(R)", "")
+
+
+def _differences(found: RtnerfEvaluation) -> str:
+    edge = found.designs[0]
+    theirs = found.published.work(DESIGNS[edge.name])
+    goal = _value(theirs, "fps")
+    rows = found.of(edge.name)
+    mean_macs = sum(row.network_macs for row in rows) / len(rows)
+    needed = mean_macs * goal / edge.clock_mhz / 1e6
+    bound = edge.clock_mhz * 1e6 * edge.macs / mean_macs
+    fps = found.mean_fps(edge.name)
+    colored = sum(row.colored for row in rows) / sum(row.density for row in rows)
+    return f"""## What differs, and why
+
+- **Speed.** {goal:g} FPS on these fields take {needed:,.0f} products a cycle in the mean;
+  `{edge.name}` has {edge.macs:,}, which allow {bound:.1f} FPS if no cycle is lost, and reaches
+  {fps:.1f}. How many RT-NeRF has, and in how many bits, is not known. Nor is what share of samples
+  it colours: here it is {100 * colored:.0f} % of those whose density is computed.
+- **Fields.** Ours have 4 components of density and 12 of colour in each pair, on about 128^3
+  points; RT-NeRF's own are not known. TensoRF's usual ones have 16 and 48 on 300^3 points, and the
+  same network behind them: decoding and interpolation weigh less here, the network as much.
+- **Energy.** Ours is of arithmetic, memories and DRAM. Clock tree, control and the leakage of what
+  is not in the table are left out, so that ours is a lower bound beside a chip's power.
+- **Area.** We claim none: our circuits have no layout. How many cores a design has is our choice,
+  as its file says.
+- **Scenes.** Six are Synthetic-NeRF's, by way of networks trained on them, ball and duck are
+  meshes (docs/nerf-scenes.md). RT-NeRF names eight datasets; which, its abstract does not say."""
+
+
+def _value(work: Work, key: str) -> float:
+    return work.figures[key].value
