@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from oleaster.models.nerf.lookup import Fault
 from oleaster.models.nerf.renderer.bus import ALIGNMENT
 from oleaster.models.nerf.renderer.events import EVENTS
-from oleaster.models.nerf.renderer.frame_buffer import frame_bytes, image_of
+from oleaster.models.nerf.renderer.frame_buffer import PIXEL_BYTES, frame_bytes, image_of
 from oleaster.models.nerf.renderer.registers import (
     ID,
     LARGEST_SIDE,
@@ -24,14 +24,15 @@ from oleaster.models.nerf.renderer.registers import (
 )
 from oleaster.models.nerf.renderer.scene_list import ListEntry, list_bytes, target_name
 from oleaster.models.nerf.renderer.targets import PAIRS, Target, item_bits
-from oleaster.sim.driver import Device, DeviceError
+from oleaster.sim.driver import Device, DeviceError, DeviceTimeout
 
 __all__ = ["Frame", "LoadReport", "Part", "RendererDriver", "RendererError"]
 
 _INTERRUPTS = 1 << InterruptBit.DONE | 1 << InterruptBit.ERROR
 _CYCLES_AT_LEAST = 1_000_000
 _CYCLES_A_BEAT = 1_000
-_CYCLES_A_PIXEL = 20_000
+_CYCLES_A_PIXEL = 100_000
+_CYCLES_AT_ONCE = 200_000  # between reports
 
 
 class RendererError(DeviceError):
@@ -113,11 +114,17 @@ class RendererDriver:
         return report
 
     def render(
-        self, constants: bytes, width: int, height: int, max_cycles: int | None = None
+        self,
+        constants: bytes,
+        width: int,
+        height: int,
+        max_cycles: int | None = None,
+        report: Callable[[int, int], None] = lambda done, total: None,
     ) -> Frame:
         """An image of the scene that is loaded. constants: whole beats, as `constants_word` packs.
 
-        Raises as `load`, and ValueError for sizes that cannot be.
+        report: is told from time to time how many tiles are done, and of how many. Raises as
+        `load`, and ValueError for sizes that cannot be.
         """
         for name, side in (("width", width), ("height", height)):
             if not 1 <= side <= LARGEST_SIDE:
@@ -130,7 +137,13 @@ class RendererDriver:
         self._write_address("OUTPUT", output)
         self._write("WIDTH", width)
         self._write("HEIGHT", height)
-        self._run(ControlBit.RENDER, max_cycles or self._patience(output + size, size // 4))
+        tiles = size // PIXEL_BYTES >> 2 * self.tile_bits
+        self._run(
+            ControlBit.RENDER,
+            max_cycles or self._patience(output + size, size // PIXEL_BYTES),
+            lambda: report(self._read("TILES"), tiles),
+        )
+        report(tiles, tiles)
         buffer = self.device.memory[output : output + size]
         found = Frame(
             image_of(buffer, width, height, self.tile_bits),
@@ -169,19 +182,30 @@ class RendererDriver:
         beats = size // (ALIGNMENT // 16)
         return _CYCLES_AT_LEAST + _CYCLES_A_BEAT * beats + _CYCLES_A_PIXEL * pixels
 
-    def _run(self, command: ControlBit, max_cycles: int) -> None:
+    def _run(
+        self, command: ControlBit, max_cycles: int, report: Callable[[], None] = lambda: None
+    ) -> None:
         if self._status(Status.BUSY):
             raise DeviceError("a command runs already; wait for its end, or reset the device")
         self._clear()
         self._write("INTERRUPT_ENABLE", _INTERRUPTS)
         self._write("CONTROL", 1 << command)
-        self.device.wait(max_cycles)
+        self._wait(max_cycles, report)
         if self._status(Status.ERROR):
             error = self._error(command)
             self._clear()
             raise error
         if not self._status(Status.DONE):
             raise DeviceError("the interrupt came, but the command is neither done nor in error")
+
+    def _wait(self, cycles: int, report: Callable[[], None]) -> None:
+        while cycles > _CYCLES_AT_ONCE:
+            try:
+                return self.device.wait(_CYCLES_AT_ONCE)
+            except DeviceTimeout:
+                cycles -= _CYCLES_AT_ONCE
+                report()
+        self.device.wait(cycles)
 
     def _error(self, command: ControlBit) -> RendererError:
         cause, entry, bits = self._read("CAUSE"), self._read("ENTRY"), self._read("FAULTS")
