@@ -16,6 +16,7 @@ from oleaster.hw.nerf.hybrid_decoder import HybridDecoder
 from oleaster.hw.nerf.inverse import InverseRoot, Reciprocal
 from oleaster.hw.nerf.projector import Projector
 from oleaster.hw.nerf.rays import RayGenerator
+from oleaster.hw.nerf.renderer.top import NerfRenderer
 from oleaster.hw.nerf.samples import SampleGenerator
 from oleaster.hw.nerf.search_tree import SearchTree
 from oleaster.hw.nerf.shader import Shader
@@ -26,6 +27,7 @@ from oleaster.hw.unit_spec import LARGEST_SIDE, Formats, Parameter, UnitSpec
 from oleaster.models.nerf.fixed.network_shape import NetworkShape
 from oleaster.models.nerf.fixed.widths import RANGES, FixedConfig
 from oleaster.models.nerf.lookup import LARGEST_ELEMENT
+from oleaster.models.nerf.renderer.config import RendererConfig
 
 __all__ = ["NERF_UNITS"]
 
@@ -68,6 +70,14 @@ _COLOR_WIDTHS = {
     "sigmoid_address_bits": "intervals of the sigmoid's table",
     "color_bits": "fraction of a colour",
 }
+
+
+def _power(default: int, low: int, high: int, description: str) -> Parameter:
+    choices = tuple(1 << exponent for exponent in range(low, high + 1))
+    return Parameter(default, choices[0], choices[-1], description, choices)
+
+
+_RENDERER = RendererConfig()
 
 
 def _color_unit(rows: int, cols: int, tag_bits: int, **parameters: int) -> Unit:
@@ -287,5 +297,24 @@ NERF_UNITS: dict[str, UnitSpec] = {
             "color_bits": _fixed("color_bits", "fraction of a sample's colour"),
         },
         Compositor,
+    ),
+    "nerf-renderer": UnitSpec(
+        "a scene's images: the whole renderer, with registers on AXI4-Lite and memory on AXI4",
+        {
+            "tile_bits": Parameter(4, 3, 7, "a tile has 2**tile_bits pixels on a side"),
+            "axis_bits": Parameter(8, 5, 10, "the mask has up to 2**axis_bits cubes on an axis"),
+            "cell_bits": Parameter(8, 4, 12, "width of a point's number along the field's axes"),
+            "cube_depth": _power(_RENDERER.cube_depth, 6, 20, "words of the memory of cubes"),
+            "block_depth": _power(_RENDERER.block_depth, 4, 16, "words of the memory of blocks"),
+            "density_words": _power(
+                _RENDERER.density_words, 8, 20, "32-bit words of each pair's density memory"
+            ),
+            "color_words": _power(
+                _RENDERER.color_words, 8, 20, "32-bit words of each pair's colour memory"
+            ),
+            "color_rows": _power(16, 3, 8, "rows of PEs of the colour network; two a sample"),
+            "color_cols": _power(16, 3, 8, "columns of its PEs"),
+        },
+        lambda **parameters: NerfRenderer(RendererConfig(**parameters)),
     ),
 }
