@@ -38,6 +38,7 @@ def design_files(unit: str, **parameters: int | str) -> tuple[Path, Path]:
         (models, "microscaling.py"),
         (models, "formats/*.py"),
         (models, "accelerator/*.py"),
+        (models, "nerf/**/*.py"),
     ):
         for source in sorted(Path(str(package.__file__)).parent.glob(pattern)):
             digest.update(source.read_bytes())
