@@ -14,6 +14,7 @@ from oleaster.hw.decoder import CODE_DECODERS, CodebookDecoder, OVPDecoder
 from oleaster.hw.emit import Unit, write_design
 from oleaster.hw.encoder import OVPEncoder
 from oleaster.hw.nerf.library import NERF_UNITS
+from oleaster.hw.nerf.renderer.library import RENDERER_UNITS
 from oleaster.hw.pe import PE
 from oleaster.hw.tensor_core import TensorCore
 from oleaster.hw.unit_spec import LARGEST_SIDE, Formats, Parameter, UnitSpec
@@ -140,6 +141,7 @@ UNITS: dict[str, UnitSpec] = {
         TensorCore,
     ),
     **NERF_UNITS,
+    **RENDERER_UNITS,
 }
 
 

@@ -77,6 +77,9 @@ UNITS = [
     ("density-unit", {}, 4),
     ("compositor", {}, 3),
     ("color-unit", {}, 3),
+    ("tap-reader", {}, 4),
+    ("alpha-unit", {}, 3),
+    ("color-features", {}, 3),
     ("shader", {}, 5),
 ]
 
@@ -92,6 +95,8 @@ MORE = [
     ("feature-unit", {"components": 3, "line_bits": 6, "weight_bits": 3, "guard_bits": 6}, 3),
     ("compositor", {"pixels": 16, "transmittance_bits": 12, "color_bits": 6}, 3),
     ("color-unit", SMALL_NETWORK, 3),
+    ("tap-reader", {"components": 12, "cell_bits": 9, "plane_bits": 7, "line_bits": 9}, 4),
+    ("color-features", {"color_components": 8, "color_at_once": 2, "tile_bits": 3}, 3),
     ("shader", {"pixels": 16, "transmittance_bits": 12}, 5),
     ("density-unit", {"components": 9, "product_bits": 12, "sum_bits": 24}, 3),
 ]
@@ -168,6 +173,17 @@ BREAKS = [
     ("feature-unit", {}, "$signed(line_0_3)", "$signed(line_0_2)"),
     # Every eighth hidden unit goes without ReLU.
     ("color-unit", SMALL_NETWORK, ".relu(relu_5)", ".relu(1'h0)"),
+    # The plane's upper row is read where the line is.
+    (
+        "tap-reader",
+        {},
+        "request_1_payload[25:18] = ask_1_line ?",
+        "request_1_payload[25:18] = 1'h1 ?",
+    ),
+    # An end comes with the sample before it.
+    ("alpha-unit", {}, "tag_20, end_20,", "tag_20, end_19,"),
+    # While a sample waits the next one's ray is read.
+    ("color-features", {}, "read_address } = takes ?", "read_address } = 1'h1 ?"),
     # A sample does not see what the one just before took from its pixel.
     ("shader", {"pixels": 16}, "assign again =", "assign again = 1'h0 &"),
     # At a tile's end the wrong pixel is cleared.

@@ -11,6 +11,8 @@ LATENCY: dict[str, int] = {
     "feature-unit": 8,
     "density-unit": 7,
     "pixel-finisher": 2,
+    "alpha-unit": 21,
+    "color-products": 9,
     "projector": 16,
     "slab-unit": 9,
     "sample-generator": 4,

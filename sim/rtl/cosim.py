@@ -67,6 +67,9 @@ BENCHES = {
     "feature-unit": "features",
     "density-unit": "density",
     "color-unit": "color",
+    "tap-reader": "taps",
+    "alpha-unit": "alpha",
+    "color-features": "color_features",
     "shader": "shader",
     "compositor": "compositor",
 }
