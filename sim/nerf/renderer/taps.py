@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 from oleaster.models.nerf.lookup import LANES, TensorRow, splits
@@ -54,8 +55,7 @@ class _PairClock:
             clock.accept(max(cycle, self._asked + 1))
             clock.accepted += parts - 1
             self._asked = clock.accepted
-            from_cycle = max(free, self.gathered + 1)
-            clock.answer(lambda cycle, from_cycle=from_cycle: max(cycle, from_cycle))
+            clock.answer(partial(max, free, self.gathered + 1))
             self.gathered = clock.taken
         return self._asked
 
@@ -128,7 +128,7 @@ class ColorFeaturesClock:
         for _ in range(1 if end else self._parts):
             self._products.accept(cycle)
             # Only the first one may have to wait.
-            self._products.answer(lambda cycle: max(cycle, self.taken))
+            self._products.answer(partial(max, self.taken))
         self.accepted = self._products.accepted
         self._complete = self._products.taken
         return self.accepted

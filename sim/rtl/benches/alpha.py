@@ -62,8 +62,8 @@ def _words(rng: np.random.Generator, field: FixedField, count: int) -> tuple[lis
     _, weights = field.cells(at)
     numbers, ends = tags(rng, count, TAG_BITS), tags(rng, count, 1)
     words = [
-        taps_word(CONFIG, *each, TAG_BITS)
-        for each in zip(codes, weights.T, ends, numbers, strict=True)
+        taps_word(CONFIG, code, weight, bool(end), tag, TAG_BITS)
+        for code, weight, end, tag in zip(codes, weights.T, ends, numbers, strict=True)
     ]
     most = 1 << (CONFIG.alpha_sum_bits - 1)
     alpha = field.alpha(np.clip(field.density_sums(at), -most, most - 1)).tolist()
