@@ -11,13 +11,13 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from oleaster.hw.emit import Unit, named, place
-from oleaster.hw.nerf.color import ColorUnit
 from oleaster.hw.nerf.compositor import Compositor
 from oleaster.hw.nerf.features import SampleAddress
 from oleaster.hw.nerf.layouts import RayLayout
 from oleaster.hw.nerf.projector import ViewWord
 from oleaster.hw.nerf.rays import RayGenerator
 from oleaster.hw.nerf.renderer.alpha import AlphaUnit
+from oleaster.hw.nerf.renderer.color_bank import ColorBank
 from oleaster.hw.nerf.renderer.color_features import ColorFeatures
 from oleaster.hw.nerf.renderer.layouts import ConstantsWord, EventsWord, TileWord, WriteWord
 from oleaster.hw.nerf.renderer.taps import TapReader
@@ -106,9 +106,7 @@ class TileRenderer(Unit):
         shader = Shader(config.pixels, fixed.transmittance_bits, _cells(config).size)
         color = TapReader(config, config.color_components, config.color_words, color_tag.size)
         features = ColorFeatures(config, color_tag.size)
-        network = ColorUnit(
-            fixed, config.network, config.color_rows, config.color_cols, color_tag.size
-        )
+        network = ColorBank(config, color_tag.size)
         compositor = Compositor(config.pixels, fixed.transmittance_bits, fixed.color_bits)
 
         place(m, "rays", rays, platform, frame=constants.frame)
@@ -261,7 +259,7 @@ class TileRenderer(Unit):
             shader.o.ready.eq(color.i.ready),
         ]
 
-    def _to_pixels(self, m: Module, network: ColorUnit, compositor: Compositor) -> None:
+    def _to_pixels(self, m: Module, network: ColorBank, compositor: Compositor) -> None:
         word = network.o.payload
         tag = data.View(_color_tag(self.config), word.tag)
         m.d.comb += [

@@ -25,9 +25,20 @@ from oleaster.sim.nerf.renderer.jit import kernel
 from oleaster.sim.nerf.renderer.taps import TAP_QUEUE
 from oleaster.sim.nerf.shader import SHADER_DEPTH, SHADER_LATENCY
 
-__all__ = ["Count", "Machine", "Pipes", "Register", "new_machine", "restart"]
+__all__ = [
+    "COUNT",
+    "IDLE",
+    "STORED",
+    "Count",
+    "Machine",
+    "Pipes",
+    "Register",
+    "new_machine",
+    "restart",
+]
 
 NEVER = 1 << 60
+IDLE, STORED, COUNT = range(3)
 
 
 class Pipes(IntEnum):
@@ -41,10 +52,9 @@ class Pipes(IntEnum):
     ADDRESS = 4
     ALPHA = 5
     PRODUCTS = 6
-    SIGMOID = 7
-    FINISHER = 8
-    TAPS = 9
-    LANES = 11
+    FINISHER = 7
+    TAPS = 8
+    LANES = 10
 
 
 class Register(IntEnum):
@@ -57,12 +67,9 @@ class Register(IntEnum):
     SHADER_IDLE = 5
     SHADER_TAKEN = 6
     FEATURES_TAKEN = 7
-    COLOR_IDLE = 8
-    COLOR_STORED = 9
-    COLOR_COUNT = 10
-    COMPOSITOR_IDLE = 11
-    LIGHT_TAKEN = 12
-    COLORED = 13
+    COLOR_TURN = 8
+    COMPOSITOR_IDLE = 9
+    COLORED = 10
 
 
 class Count(IntEnum):
@@ -98,8 +105,10 @@ class Count(IntEnum):
 
 
 class Machine(NamedTuple):
-    """pipes: as in `clocks.py`. registers: cycles. slots: of the shader. light, dark_from: of the
-    tile's pixels, dark_from the cycle from which a look-up sees that one is dark. counts: `Count`.
+    """pipes: as in `clocks.py`. registers: cycles. networks: of each colour network, when it is
+    IDLE and its last products STORED, and the COUNT of its batch; sigmoids: their pipes. slots: of
+    the shader. light, dark_from: of the tile's pixels, dark_from the cycle from which a look-up
+    sees that one is dark. counts: `Count`.
 
     groups, chunks: (2, 3, 2) of density and colour, of each pair's plane and line: groups of a
     cell, and elements of a chunk less 1, or -1. batches: (samples + 1,) cycles of the colour unit
@@ -110,6 +119,8 @@ class Machine(NamedTuple):
 
     pipes: NDArray[np.int64]
     registers: Longs
+    networks: Longs
+    sigmoids: NDArray[np.int64]
     slots: Longs
     light: Longs
     dark_from: Longs
@@ -152,7 +163,6 @@ def new_machine(
         new_pipe(latency["sample-address"]),
         new_pipe(latency["alpha-unit"]),
         new_pipe(latency["color-products"]),
-        new_pipe(latency["curve-table"]),
         new_pipe(latency["pixel-finisher"]),
         *(new_pipe(0, depth=TAP_QUEUE) for _ in range(2)),
         *(new_pipe(lane) for _ in range(2 * PAIRS * 2)),
@@ -161,6 +171,8 @@ def new_machine(
     return Machine(
         new_pipes(pipes),
         np.zeros(len(Register) + 1, np.int64),
+        np.zeros((config.networks, 3), np.int64),
+        new_pipes([new_pipe(latency["curve-table"]) for _ in range(config.networks)]),
         np.zeros(SHADER_DEPTH, np.int64),
         np.zeros(config.pixels, np.int64),
         np.zeros(config.pixels, np.int64),
@@ -194,10 +206,12 @@ def new_machine(
 @kernel
 def restart(m: Machine) -> None:
     """Idle, with all of its pixels' light: as it is when a tile is taken."""
-    for pipe in m.pipes:
-        pipe[PLACE_AT] = 0
-        pipe[ACCEPTED_AT:] = LONG_AGO
+    for pipes in (m.pipes, m.sigmoids):
+        for pipe in pipes:
+            pipe[PLACE_AT] = 0
+            pipe[ACCEPTED_AT:] = LONG_AGO
     m.registers[:] = 0
+    m.networks[:] = 0
     m.slots[:] = 0
     m.light[:] = 1 << m.transmittance_bits
     m.dark_from[:] = NEVER

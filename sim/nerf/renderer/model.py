@@ -91,6 +91,7 @@ class FrameCycles:
     camera: Camera
     config: RendererConfig
     shape: NetworkShape
+    look: Look
     tiles: Longs
     counts: Mapping[Count, int]
     light: Longs
@@ -110,7 +111,10 @@ class FrameCycles:
 
     @cached_property
     def stages(self) -> dict[str, int]:
-        """Stage -> cycles in which it moves on, of all tiles. The most bound the frame's cycles."""
+        """Stage -> cycles in which it moves on, of all tiles; the most of them bound the frame's.
+
+        Of stages that are there several times, as colour networks are, the mean of all.
+        """
         count, pixels = self.counts, self.config.pixels * self.tiles.size
         return {
             "rays": RAY_INTERVAL * pixels,
@@ -127,8 +131,24 @@ class FrameCycles:
             "colour decoders": count[Count.TAPS_COLOR_BUSY],
             "colour features": count[Count.COLORED]
             * (self.config.color_components // self.config.color_at_once),
-            "colour network": count[Count.COLOR_BUSY],
+            "colour networks": count[Count.COLOR_BUSY] // self.config.networks,
             "compositor": count[Count.COLORED] + pixels,
+        }
+
+    @property
+    def events(self) -> dict[str, int]:
+        """What the renderer counts: by the names of `EVENTS`."""
+        count, first = self.counts, self.look.groups[:, 0]
+        asked = 2 * first[:, 0] + first[:, 1]  # of the first pair, for a sample
+        return {
+            "pixel_tested": count[Count.PIXEL_TESTED],
+            "sample_tested": count[Count.SAMPLE_TESTED],
+            "sample_dropped": count[Count.SAMPLE_TESTED] - count[Count.SAMPLE],
+            "sample": count[Count.SAMPLE],
+            "density_read": count[Count.SAMPLE] * int(asked[0]),
+            "color_sample": count[Count.COLORED],
+            "color_read": count[Count.COLORED] * int(asked[1]),
+            "color_waits": count[Count.COLOR_WAITS],
         }
 
     @property
@@ -210,6 +230,7 @@ def render_cycles(
         camera,
         config,
         job.shape,
+        look,
         np.stack([row.tiles for row in rows]),
         {count: int(counts[count]) for count in Count},
         np.concatenate([row.light for row in rows]),

@@ -18,7 +18,7 @@ from oleaster.sim.nerf.renderer.clocks import (
     take_slot,
 )
 from oleaster.sim.nerf.renderer.jit import kernel
-from oleaster.sim.nerf.renderer.machine import Count, Machine, Pipes, Register
+from oleaster.sim.nerf.renderer.machine import COUNT, IDLE, STORED, Count, Machine, Pipes, Register
 from oleaster.sim.nerf.renderer.values import _AXES, Codes, Curve, Longs, alpha_of, cells
 
 __all__ = ["end_samples", "take_sample"]
@@ -31,18 +31,11 @@ _SWEEP = 2  # cycles from a sweep's handshake to its first word
 _SLABS, _ADDRESS, _ALPHA, _PRODUCTS = (
     int(Pipes.SLABS), int(Pipes.ADDRESS), int(Pipes.ALPHA), int(Pipes.PRODUCTS)
 )  # fmt: skip
-_SIGMOID, _FINISHER, _TAPS, _LANES = (
-    int(Pipes.SIGMOID), int(Pipes.FINISHER), int(Pipes.TAPS), int(Pipes.LANES)
-)  # fmt: skip
+_FINISHER, _TAPS, _LANES = int(Pipes.FINISHER), int(Pipes.TAPS), int(Pipes.LANES)
 _EMITTED, _SHADER_IDLE, _SHADER_TAKEN = (
     int(Register.EMITTED), int(Register.SHADER_IDLE), int(Register.SHADER_TAKEN)
 )  # fmt: skip
-_FEATURES_TAKEN, _COLOR_IDLE, _COLOR_STORED, _COLOR_COUNT = (
-    int(Register.FEATURES_TAKEN),
-    int(Register.COLOR_IDLE),
-    int(Register.COLOR_STORED),
-    int(Register.COLOR_COUNT),
-)
+_FEATURES_TAKEN, _COLOR_TURN = int(Register.FEATURES_TAKEN), int(Register.COLOR_TURN)
 _COMPOSITOR_IDLE = int(Register.COMPOSITOR_IDLE)
 _SAMPLES, _SKIPPED, _COLORED = int(Count.SAMPLE), int(Count.SKIPPED), int(Count.COLORED)
 _ASKED, _READ, _TAPS_BUSY = (
@@ -110,24 +103,25 @@ def _color(m: Machine, end: bool, cycle: int) -> int:
 
     Of an end the cycle is returned in which the compositor takes it.
     """
-    r = m.registers
-    accepted = max(cycle, r[_COLOR_IDLE])
+    turn = m.registers[_COLOR_TURN]
+    r = m.networks[turn]
+    accepted = max(cycle, r[IDLE])
     idle = accepted + 1
-    count = r[_COLOR_COUNT]
+    count = r[COUNT]
     if not end:
         m.counts[_COLOR_WAITS] += accepted - cycle
         m.counts[_COLOR_BUSY] += 1 + m.load
         idle += m.load
-        r[_COLOR_STORED] = idle + m.rescaled
+        r[STORED] = idle + m.rescaled
         count += 1
         if count < len(m.batches) - 1:
-            r[_COLOR_IDLE], r[_COLOR_COUNT] = idle, count
+            r[IDLE], r[COUNT] = idle, count
             return accepted
     if count:
         m.counts[_BATCH] += 1
         m.counts[_COLOR_BUSY] += m.batches[count] + count * COLORS
-        idle = max(idle, r[_COLOR_STORED]) + m.batches[count]
-        pipe = m.pipes[_SIGMOID]
+        idle = max(idle, r[STORED]) + m.batches[count]
+        pipe = m.sigmoids[turn]
         taken = idle
         for _ in range(count):
             for color in range(COLORS):
@@ -139,7 +133,8 @@ def _color(m: Machine, end: bool, cycle: int) -> int:
         idle = taken + 1  # in which it is seen that all is given
     if end:
         accepted = idle = _compose(m, idle)
-    r[_COLOR_IDLE], r[_COLOR_COUNT] = idle + 1, 0
+    r[IDLE], r[COUNT] = idle + 1, 0
+    m.registers[_COLOR_TURN] = (turn + 1) % len(m.networks)
     return accepted
 
 
