@@ -107,9 +107,9 @@ class ListLoader(RendererBlock):
         queue = place(m, "queue", Queue(ITEM_BITS[0], depth, block_ram=True), platform)
         address = Signal(config.address_bits)  # of the descriptor, then of the next burst
         next_entry = Signal(config.address_bits)
-        frame = Signal()
+        is_frame = Signal()
         descriptor = Signal(EntryLayout())
-        is_bad = self._judge(m, descriptor, frame)
+        is_bad = self._judge(m, descriptor, is_frame)
 
         beats_left = Signal(range((1 << 20) + 1))
         items_left = Signal(range((1 << 20) + 1))
@@ -136,7 +136,7 @@ class ListLoader(RendererBlock):
             with m.State("IDLE"), m.If(self.start):
                 m.d.sync += [
                     address.eq(self.list_address),
-                    frame.eq(self.frame),
+                    is_frame.eq(self.frame),
                     self.entry.eq(0),
                     failed.eq(0),
                 ]
@@ -194,7 +194,7 @@ class ListLoader(RendererBlock):
         m.d.sync += kept.eq(kept + Mux(taken & in_items, beats, 0) - gives)
         return m
 
-    def _judge(self, m: Module, descriptor: data.View, frame: Signal) -> Signal:
+    def _judge(self, m: Module, descriptor: data.View, is_frame: Signal) -> Signal:
         """Whether a descriptor cannot be."""
         config = self.config
         room = {**capacities(config), int(Target.CONSTANTS): constants_beats(config)}
@@ -214,7 +214,7 @@ class ListLoader(RendererBlock):
         is_bad = Signal()
         m.d.comb += is_bad.eq(
             high.any()
-            | (frame & (descriptor.target != Target.CONSTANTS))
+            | (is_frame & (descriptor.target != Target.CONSTANTS))
             # 0 for a target that is not there, where nothing fits.
             | (descriptor.address + descriptor.items > most)
         )
