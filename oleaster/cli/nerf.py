@@ -12,7 +12,7 @@ import numpy as np
 import typer
 
 from oleaster import io
-from oleaster.cli import nerf_encode, nerf_info, nerf_train
+from oleaster.cli import nerf_encode, nerf_info, nerf_simulate, nerf_train
 from oleaster.cli.output import (
     CommandError,
     Json,
@@ -37,6 +37,7 @@ app = typer.Typer(help="Radiance fields: scenes, images, encodings.", no_args_is
 app.command()(nerf_info.info)
 app.command()(nerf_train.train)
 app.command()(nerf_encode.encode)
+app.command()(nerf_simulate.simulate)
 
 _SIDE = 400
 _FRAMES = 36
