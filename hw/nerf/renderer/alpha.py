@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """From a sample's codes to its alpha: products of all pairs, their sum, and the table of alpha."""
 
 from __future__ import annotations
