@@ -13,6 +13,8 @@ import typer
 
 from oleaster import io
 from oleaster.cli import nerf_encode, nerf_info, nerf_simulate, nerf_train
+from oleaster.cli.nerf_engine import Engine, check_engine, render_on
+from oleaster.cli.nerf_shown import FIXED_LOSS_DB, shown
 from oleaster.cli.output import (
     CommandError,
     Json,
@@ -42,7 +44,6 @@ app.command()(nerf_simulate.simulate)
 _SIDE = 400
 _FRAMES = 36
 _FRAME_MS = 80
-_FIXED_LOSS_DB = 0.3
 
 
 @app.command("render")
@@ -82,6 +83,13 @@ def render_scene(
             help="Number format of the colour network, with --arith fixed.  [default: ovp8]"
         ),
     ] = None,
+    engine: Annotated[
+        Engine,
+        typer.Option(
+            help="The reference; the renderer's cycle model; or its Verilog, 30,000 cycles a"
+            " second. Both compute as --arith fixed."
+        ),
+    ] = "model",
     size: Annotated[
         str | None, typer.Option(metavar="WxH", help="Pixels; by default the view's own.")
     ] = None,
@@ -114,6 +122,7 @@ def render_scene(
     oleaster nerf render lego --check
     oleaster nerf render lego --arith fixed --mlp int8 --check
     oleaster nerf render lego --size 200x200 --video lego.gif
+    oleaster nerf render lego --size 16x16 --engine rtl -o lego.png
     """
     if pose is not None and view is not None:
         raise CommandError("--pose and --view both say where the camera is; give one of them")
@@ -125,6 +134,19 @@ def render_scene(
         raise CommandError("--mlp is for --arith fixed")
     if frames is not None and video is None:
         raise CommandError("--frames is for --video")
+    check_engine(
+        engine,
+        {
+            "--pipeline uniform": pipeline != "cubes",
+            "--order octants": order != "exact",
+            "--ball": ball,
+            f"--mlp {mlp}": mlp not in (None, "ovp8"),
+            "--check": check,
+            "--video": video is not None,
+        },
+    )
+    if engine != "model":
+        arith = "fixed"
     _check_outputs(output, video, scene, pose)
     width_height = None if size is None else parse_size(size)
     source = _load(scene)
@@ -181,6 +203,18 @@ def render_scene(
     started = time.perf_counter()
     visits = None if encoded is None else Visits(field.size)
     drawn = one(camera, "rays", pipeline, terminate, visits)
+    hardware: dict[str, Any] | None = None
+    if engine != "model":
+        assert fixed is not None
+        started = time.perf_counter()
+        with progress_bar("tiles") as report:
+            made = render_on(engine, source, fixed, camera, terminate, report)
+        image = made.image.astype(np.float32) / np.float32(255)
+        hardware = {
+            **made.facts,
+            "wrong_pixels": int(np.count_nonzero((image != drawn.image).any(axis=2))),
+        }
+        drawn = replace(drawn, image=image)
     seconds = time.perf_counter() - started
     if output is not None:
         io.write_bytes(output, encode_png(drawn.image))
@@ -191,6 +225,7 @@ def render_scene(
         "ball": ball,
         "arith": arith,
         "mlp": mlp,
+        "engine": engine,
         "terminate": terminate,
         "width": camera.width,
         "height": camera.height,
@@ -198,6 +233,7 @@ def render_scene(
         "psnr_db": _held_out_psnr(drawn.image, camera, held),
         "counters": asdict(drawn.counters),
         "encoded_bytes": encoded_bytes(encoded, visits) if encoded and visits else None,
+        "hardware": hardware,
         "seconds": seconds,
         "check": None,
         "output": None if output is None else str(output),
@@ -216,13 +252,13 @@ def render_scene(
             result["check"] |= {
                 "loss_db": loss,
                 "chain_loss_db": before - result["psnr_db"],
-                "holds": loss <= _FIXED_LOSS_DB,
+                "holds": loss <= FIXED_LOSS_DB,
             }
     if json:
         print_json(result)
     else:
-        print_facts(_shown(result))
-    if check and not result["check"]["holds"]:
+        print_facts(shown(result))
+    if (check and not result["check"]["holds"]) or (hardware and hardware["wrong_pixels"]):
         raise typer.Exit(1)
 
 
@@ -328,54 +364,3 @@ def _compare(drawn: Rendering, plain: Rendering, seconds: float) -> dict[str, An
         "candidate_factor": plain.counters.candidates / max(1, drawn.counters.candidates),
         "seconds": seconds,
     }
-
-
-def _shown(result: dict[str, Any]) -> dict[str, object]:
-    counts = result["counters"]
-    how = result["pipeline"]
-    if result["order"]:
-        how += f", {result['order']} order" + (", balls" if result["ball"] else "")
-    shown: dict[str, object] = {
-        "image": f"{result['scene']}, {result['width']} x {result['height']} pixels",
-        "pipeline": how + ("" if result["terminate"] else ", no early termination"),
-    }
-    if result["mlp"]:
-        shown["arithmetic"] = f"fixed point, network in {result['mlp']}"
-    if result["psnr_db"] is not None:
-        shown["held-out view"] = f"{result['view']}: {result['psnr_db']:.2f} dB"
-    if result["order"]:
-        shown["cubes"] = (
-            f"{counts['cubes']:,} not zero, {counts['pixel_tests']:,} tests of pixels,"
-            f" {counts['points']:,} samples found, {counts['outside']:,} of them outside"
-        )
-    else:
-        shown["candidates"] = (
-            f"{counts['candidates']:,} in the box, of {counts['lattice']:,} on all rays"
-        )
-    shown["samples"] = (
-        f"{counts['kept']:,} kept, {counts['skipped']:,} skipped by early termination,"
-        f" {counts['colored']:,} coloured"
-    )
-    read = f"{counts['dense_bytes'] / 1e6:,.1f} MB if dense, in fp16"
-    if result["encoded_bytes"] is not None:
-        read += f"; {result['encoded_bytes'] / 1e6:,.1f} MB as encoded"
-    shown["embeddings read"] = read
-    shown["time"] = f"{result['seconds']:.2f} s"
-    check = result["check"]
-    if check:
-        decibel = check["psnr_db"]
-        shown["uniform sampler"] = (
-            f"{check['candidates']:,} tests of the mask, {check['candidate_factor']:,.0f} times"
-            f" ours; {check['kept']:,} samples kept; {check['seconds']:.2f} s"
-        )
-        shown["difference"] = f"{check['largest_difference']:.2g} at most, {decibel:.1f} dB"
-        if check["loss_db"] is not None:
-            shown["loss"] = (
-                f"{check['loss_db']:.3f} dB of the held-out view ({_FIXED_LOSS_DB} allowed);"
-                f" {check['chain_loss_db']:.3f} against the field before pruning"
-            )
-        shown["check"] = "holds" if check["holds"] else "DOES NOT HOLD"
-    for name in ("output", "video"):
-        if result[name]:
-            shown[name] = result[name]
-    return shown
