@@ -23,6 +23,8 @@ from oleaster.sim.accelerator.memory import MemoryTiming
 from oleaster.sim.nerf.renderer.constants import constants_word
 from oleaster.sim.nerf.renderer.driver import RendererDriver, RendererError
 from oleaster.sim.nerf.renderer.image import scene_image
+from oleaster.sim.nerf.renderer.machine import Count
+from oleaster.sim.nerf.renderer.model import frame_looks, render_cycles
 from oleaster.sim.rtl.accelerator_device import RtlDevice, build_device
 
 pytestmark = pytest.mark.rtl
@@ -122,6 +124,34 @@ def test_every_pixel_of_random_scenes(small, seed):
             assert len(np.unique(expected.reshape(-1, 3), axis=0)) > 5
             machine.check(orbit_camera(2.0 + seed, width=8, height=8), terminate=False)
         machine.check(inside_camera())
+
+
+COUNTED = {
+    "pixel_tested": Count.PIXEL_TESTED,
+    "sample_tested": Count.SAMPLE_TESTED,
+    "sample": Count.SAMPLE,
+    "color_sample": Count.COLORED,
+    "color_waits": Count.COLOR_WAITS,
+}
+
+
+def test_cycles_are_the_models(small):
+    around = set()  # what the bus takes before the first tile and behind the last one
+    with RtlDevice(small, MemoryTiming(5)) as device:
+        machine = Machine(device, SMALL)
+        for seed in (7, 8):
+            machine.load(some_scene(seed))
+            for width, height in ((8, 8), (30, 20)):
+                camera = orbit_camera(seed, width=width, height=height)
+                frame = machine.render(camera)
+                looks = frame_looks(machine.image.encoded)
+                model = render_cycles(machine.fixed, looks, camera, SMALL)
+                np.testing.assert_array_equal(model.image, frame.image)
+                around.add(frame.cycles - model.cycles)
+                found = {event: model.counts[count] for event, count in COUNTED.items()}
+                assert found == {event: frame.events[event] for event in COUNTED}
+    assert len(around) == 1
+    assert around.pop() < 100
 
 
 def test_a_reset_midway_leaves_it_as_new(small, sparse):

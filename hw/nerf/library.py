@@ -314,6 +314,7 @@ NERF_UNITS: dict[str, UnitSpec] = {
             ),
             "color_rows": _power(16, 3, 8, "rows of PEs of the colour network; two a sample"),
             "color_cols": _power(16, 3, 8, "columns of its PEs"),
+            "networks": Parameter(1, 1, 64, "colour networks side by side"),
         },
         lambda **parameters: NerfRenderer(RendererConfig(**parameters)),
     ),

@@ -142,7 +142,7 @@ class RenderControl(RendererBlock):
                 "BUS": _halves(of.data_bits, of.address_bits),
                 "BURSTS": _halves(OUTSTANDING, BURST_BEATS),
                 "TILE": Const(1 << of.tile_bits, 32),
-                "ARRAY": _halves(of.color_rows, of.color_cols),
+                "NETWORK": Const(of.color_rows | of.color_cols << 12 | of.networks << 24, 32),
                 "LATTICE": _halves(of.axis_bits, of.cell_bits),
                 "CUBES": Const(of.cube_depth | of.cube_word << 24, 32),
                 "BLOCKS": Const(of.block_depth | of.block_word << 24, 32),

@@ -40,7 +40,12 @@ REGISTERS: tuple[Register, ...] = (
         "BURSTS", 0x08, "ro", "Bursts in flight, reads and writes each, in 15:0; longest in 31:16"
     ),
     Register("TILE", 0x0C, "ro", "Pixels on a side of a tile"),
-    Register("ARRAY", 0x10, "ro", "Rows of PEs in bits 15:0, columns in 31:16"),
+    Register(
+        "NETWORK",
+        0x10,
+        "ro",
+        "Colour networks in 31:24; of PEs of each one's array columns in 23:12, rows in 11:0",
+    ),
     Register(
         "LATTICE", 0x14, "ro", "log2 of the most cubes along an axis in 15:0, of cells in 31:16"
     ),
