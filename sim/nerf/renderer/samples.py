@@ -108,8 +108,8 @@ def _color(m: Machine, end: bool, cycle: int) -> int:
     accepted = max(cycle, r[IDLE])
     idle = accepted + 1
     count = r[COUNT]
+    m.counts[_COLOR_WAITS] += accepted - cycle
     if not end:
-        m.counts[_COLOR_WAITS] += accepted - cycle
         m.counts[_COLOR_BUSY] += 1 + m.load
         idle += m.load
         r[STORED] = idle + m.rescaled
