@@ -122,7 +122,9 @@ def test_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1
-    assert main(["reproduce", "rtnerf"]) == 2
+    assert main(["reproduce", "spnerf"]) == 2
+    assert main(["reproduce", "rtnerf", "--models", "minilm"]) == 2
+    assert "--models is for olive" in capsys.readouterr().err
 
 
 @pytest.mark.model

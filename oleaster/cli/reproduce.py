@@ -1,40 +1,61 @@
 """The verb reproduce: published evaluations, computed anew."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from oleaster.cli.models import load_encoder
-from oleaster.cli.output import CommandError, Json, print_json, say
+from oleaster.cli.output import CommandError, Json, print_json, progress_bar, say
 from oleaster.io import check_output_folder, writing
 
 _MODELS = ("minilm", "mpnet")
 
 
 def reproduce(
-    evaluation: Annotated[Literal["olive"], typer.Argument()],
+    evaluation: Annotated[Literal["olive", "rtnerf"], typer.Argument()],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER")] = Path("reproduced"),
     models: Annotated[
-        str,
-        typer.Option(metavar="M,N", help="Models whose weights are counted: minilm, mpnet."),
-    ] = "minilm,mpnet",
+        str | None,
+        typer.Option(
+            metavar="M,N",
+            help="With olive: models whose weights are counted.  [default: minilm,mpnet]",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Write a page and its figures (PNG and SVG): ours beside the published figures, with reasons.
 
-    Half a minute, once the models are there (84 and 405 MB), and a minute more the first time
-    that Yosys runs. Needs the extras models, plots and synth.
+    olive takes half a minute, once the models are there (84 and 405 MB), and a minute more the
+    first time that Yosys runs. It needs the extras models, plots and synth. rtnerf draws eight
+    scenes of 800x800 in the cycle model, a minute or two each, with the extras nerf and plots.
     """
     from oleaster.plots import check_figure_file
+
+    if evaluation == "rtnerf" and models is not None:
+        raise CommandError("--models is for olive")
+    check_output_folder(output)
+    with writing(output):
+        output.mkdir(exist_ok=True)
+    check_figure_file(output / f"{evaluation}.png")
+    found, written = (
+        _olive("minilm,mpnet" if models is None else models, output)
+        if evaluation == "olive"
+        else _rtnerf(output)
+    )
+    if json:
+        print_json({**found, "files": [str(path) for path in written]})
+    else:
+        typer.echo(written[0])
+
+
+def _olive(models: str, output: Path) -> tuple[dict[str, Any], list[Path]]:
     from oleaster.reproduce.olive import evaluate_olive
     from oleaster.reproduce.page import write_page
     from oleaster.synthesis import SynthesisError
 
-    check_output_folder(output)
-    with writing(output):
-        output.mkdir(exist_ok=True)
-    check_figure_file(output / "olive.png")
     names = [name.strip() for name in models.split(",") if name.strip()]
     for name in names:
         if name not in _MODELS:
@@ -43,8 +64,17 @@ def reproduce(
         found = evaluate_olive({name: load_encoder(None, name) for name in names}, say)
     except SynthesisError as error:
         raise CommandError(str(error)) from error
-    written = write_page(found, output)
-    if json:
-        print_json({**found.to_dict(), "files": [str(path) for path in written]})
-    else:
-        typer.echo(written[0])
+    return found.to_dict(), write_page(found, output)
+
+
+def _rtnerf(output: Path) -> tuple[dict[str, Any], list[Path]]:
+    from oleaster.reproduce.rtnerf import evaluate_rtnerf
+    from oleaster.reproduce.rtnerf_page import write_rtnerf_page
+    from oleaster.sim.nerf.renderer.jit import CompilerMissingError
+
+    with progress_bar("scenes") as report:
+        try:
+            found = evaluate_rtnerf(report)
+        except CompilerMissingError as error:
+            raise CommandError(str(error)) from error
+    return found.to_dict(), write_rtnerf_page(found, output)

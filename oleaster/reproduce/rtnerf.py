@@ -1,29 +1,56 @@
-"""RT-NeRF's evaluation (ICCAD 2022), as far as it is known, beside our renderer's."""
+"""RT-NeRF's evaluation (ICCAD 2022), as far as it is known, beside our renderers'."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from oleaster.models.nerf.fixed.render import fix_scene
+from oleaster.models.nerf.render import psnr
+from oleaster.models.nerf.scene import load_scene, scene_names
+from oleaster.renderers import load_renderer
 from oleaster.reproduce.rtnerf_baselines import Baseline, baselines
 from oleaster.reproduce.rtnerf_published import RtnerfPublished, published
 
-__all__ = ["DESIGNS", "DesignRow", "IdeaRow", "RtnerfEvaluation", "SceneRow", "evaluation_of"]
+if TYPE_CHECKING:
+    from oleaster.sim.nerf.renderer.design import RendererDesign
+
+__all__ = [
+    "DESIGNS",
+    "DesignRow",
+    "IdeaRow",
+    "RtnerfEvaluation",
+    "SceneRow",
+    "evaluate_rtnerf",
+    "evaluation_of",
+]
 
 DESIGNS = {"rtnerf-edge": "RT-NeRF Edge", "rtnerf-cloud": "RT-NeRF Cloud"}
 """Ours -> the published work of that size."""
 
+SIZE = 800, 800
+"""Pixels of a frame, width and height: those of the published figures and of the baselines."""
+
 
 @dataclass(frozen=True)
 class DesignRow:
-    """cores: copies of the renderer. macs: 8-bit multiplications a cycle of all their arrays."""
+    """renderers: copies. macs: 8-bit products a cycle of all their arrays, at most.
+
+    networks: colour units, of all renderers. encode_cycles: of one of them, for each sample, in
+    which its network's inputs are encoded and its array waits.
+    """
 
     name: str
     title: str
+    source: str
     clock_mhz: float
-    cores: int
+    renderers: int
+    networks: int
     macs: int
+    encode_cycles: int
     energy_table: str
 
 
@@ -31,9 +58,11 @@ class DesignRow:
 class SceneRow:
     """A frame of a scene on a design.
 
-    cycles: on all cores. busy: of the stage that moves on most, the share of the cycles in which it
-    does. density, colored: samples whose density, whose colour is computed. network_macs: of the
-    colour network, for all of these.
+    cycles: until the last renderer is done. energy_mj: with the scene resident, which dram_bytes
+    leave out, too; its parts are those of `FrameEnergy`. busy: of the stage that moves on most, the
+    share of all renderers' cycles in which it does. density, colored: samples whose density, whose
+    colour is computed. network_macs: 8-bit products of the colour network for all of these.
+    psnr_db: of the view in its own size, against the held-out image.
     """
 
     design: str
@@ -41,13 +70,14 @@ class SceneRow:
     cycles: int
     fps: float
     energy_mj: float
+    energy_parts_mj: dict[str, float]
     dram_bytes: int
     bottleneck: str
     busy: float
     density: int
     colored: int
     network_macs: int
-    psnr_db: float | None
+    psnr_db: float
 
 
 @dataclass(frozen=True)
@@ -63,9 +93,8 @@ class IdeaRow:
 
 @dataclass(frozen=True)
 class RtnerfEvaluation:
-    """All that the page shows. size: pixels of a frame, width and height."""
+    """All that the page shows."""
 
-    size: tuple[int, int]
     designs: list[DesignRow]
     rows: list[SceneRow]
     ideas: list[IdeaRow]
@@ -89,8 +118,6 @@ class RtnerfEvaluation:
     def to_dict(self) -> dict[str, Any]:
         """For JSON: docs/cli.md has the keys."""
         return {
-            "width": self.size[0],
-            "height": self.size[1],
             "designs": [
                 {
                     **asdict(design),
@@ -118,10 +145,71 @@ class RtnerfEvaluation:
 
 
 def evaluation_of(
-    size: tuple[int, int],
     designs: Sequence[DesignRow],
     rows: Sequence[SceneRow],
     ideas: Sequence[IdeaRow],
 ) -> RtnerfEvaluation:
     """With the published figures and the recorded baselines."""
-    return RtnerfEvaluation(size, list(designs), list(rows), list(ideas), baselines(), published())
+    return RtnerfEvaluation(list(designs), list(rows), list(ideas), baselines(), published())
+
+
+def evaluate_rtnerf(
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> RtnerfEvaluation:
+    """The first held-out view of all scenes; takes a minute for each.
+
+    report: called with scenes done and all. Raises CompilerMissingError without numba.
+    """
+    designs = [load_renderer(name) for name in DESIGNS]
+    rows: list[SceneRow] = []
+    names = scene_names()
+    for i, name in enumerate(names):
+        rows += _scene(name, designs)
+        report(i + 1, len(names))
+    return evaluation_of([_design(each) for each in designs], rows, [])
+
+
+def _scene(name: str, designs: list[RendererDesign]) -> list[SceneRow]:
+    from oleaster.sim.nerf.renderer.simulate import (
+        simulate_designs,
+    )  # imports numba, if it is there
+
+    scene = load_scene(name)
+    fixed, held = fix_scene(scene), scene.views[0]
+    (small,) = simulate_designs(scene, fixed, held.camera, designs[:1])
+    assert small.frame.image is not None
+    decibel = psnr(small.frame.image / np.float32(255), held.image())
+    camera = held.camera.scaled(*SIZE)
+    return [
+        SceneRow(
+            figures.design.name,
+            name,
+            figures.cycles,
+            figures.fps,
+            figures.energy.total / 1e9,
+            {part: value / 1e9 for part, value in vars(figures.energy).items()},
+            figures.dram_bytes,
+            figures.frame.bottleneck,
+            figures.busy[figures.frame.bottleneck],
+            figures.frame.events["sample"],
+            figures.frame.events["color_sample"],
+            figures.network_macs,
+            decibel,
+        )
+        for figures in simulate_designs(scene, fixed, camera, designs, image=False)
+    ]
+
+
+def _design(design: RendererDesign) -> DesignRow:
+    config = design.config
+    return DesignRow(
+        design.name,
+        design.title,
+        design.source,
+        design.clock_mhz,
+        design.renderers,
+        design.renderers * config.networks,
+        design.macs_per_cycle,
+        config.network.words[1],
+        design.energy,
+    )

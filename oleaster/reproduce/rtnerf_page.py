@@ -48,16 +48,17 @@ def write_rtnerf_page(evaluation: RtnerfEvaluation, folder: Path) -> list[Path]:
 
 def _figures(found: RtnerfEvaluation) -> dict[str, Drawing]:
     scenes = [row.scene for row in found.of(found.designs[0].name)]
+    gpu = found.baselines[0]
     speeds = {
         scene: {
             **{row.design: row.fps for row in found.rows if row.scene == scene},
-            **{each.machine.split(",")[0]: each.fps[scene] for each in found.baselines},
+            "PyTorch, " + " ".join(gpu.machine.split()[:2]): gpu.fps[scene],
         }
         for scene in scenes
     }
-    figures = {
+    return {
         "rtnerf-speed": bar_groups(
-            speeds, ylabel="frames a second", title=f"{_size(found)}, ours and PyTorch"
+            speeds, ylabel="frames a second", title="800 x 800 pixels, ours and PyTorch"
         ),
         "rtnerf-energy": bar_groups(
             {
@@ -65,10 +66,9 @@ def _figures(found: RtnerfEvaluation) -> dict[str, Drawing]:
                 for scene in scenes
             },
             ylabel="mJ a frame",
-            title=f"Energy of a frame, {_size(found)}",
+            title="Energy of a frame, 800 x 800 pixels",
         ),
     }
-    return figures
 
 
 def markdown(found: RtnerfEvaluation) -> str:
@@ -83,10 +83,6 @@ def markdown(found: RtnerfEvaluation) -> str:
         _differences(found),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _size(found: RtnerfEvaluation) -> str:
-    return f"{found.size[0]} x {found.size[1]}"
 
 
 def _head(found: RtnerfEvaluation) -> str:
@@ -149,9 +145,10 @@ def _ours(found: RtnerfEvaluation) -> str:
     blocks = [
         f"""## Ours
 
-Each scene's first held-out view at {_size(found)}, by the cycle model, which the Verilog equals
-cycle for cycle on one core and small frames; several cores deal tiles among themselves, in the
-model alone. Energies are events times constants; {_one_of(found)}.
+Each scene's first held-out view at 800 x 800, by the cycle model of a renderer, whose cycles are
+the Verilog's; that several renderers share the tiles of a frame is modelled only. The scene is in
+their memories, so that DRAM takes the frame alone. Energies are events times constants
+({_one_of(found)}). PSNR is that of the view in its own size, against the held-out image.
 
 ![frames a second](rtnerf-speed.png)
 ![energy](rtnerf-energy.png)"""
@@ -165,7 +162,8 @@ model alone. Energies are events times constants; {_one_of(found)}.
                 f"{sum(row.cycles for row in rows):,}",
                 f"{found.mean_fps(design.name):.2f}",
                 f"{found.mean_mj(design.name):,.1f}",
-                *[""] * 5,
+                *[""] * 4,
+                f"{sum(row.psnr_db for row in rows) / len(rows):.2f}",
             )
         )
         header = (
@@ -179,7 +177,7 @@ model alone. Energies are events times constants; {_one_of(found)}.
             "coloured",
         )
         blocks.append(
-            f"**{design.name}**: {design.title}. {design.cores} cores of {_each(design)} at"
+            f"**{design.name}**: {design.title}. {design.macs:,} products of 8 bits a cycle in all,"
             f" {design.clock_mhz:,.0f} MHz.\n\n{table((*header, 'PSNR, dB'), body, left=1)}"
         )
         blocks.append(_against(found, design))
@@ -189,10 +187,6 @@ model alone. Energies are events times constants; {_one_of(found)}.
 def _one_of(found: RtnerfEvaluation) -> str:
     names = dict.fromkeys(design.energy_table for design in found.designs)
     return "table " + " and ".join(f"`{name}`" for name in names)
-
-
-def _each(design: DesignRow) -> str:
-    return f"{design.macs // design.cores} products of 8 bits a cycle each"
 
 
 def _row(row: SceneRow) -> tuple[str, ...]:
@@ -205,7 +199,7 @@ def _row(row: SceneRow) -> tuple[str, ...]:
         f"{row.bottleneck}, {100 * row.busy:.0f} %",
         f"{row.density:,}",
         f"{row.colored:,}",
-        "" if row.psnr_db is None else f"{row.psnr_db:.2f}",
+        f"{row.psnr_db:.2f}",
     )
 
 
@@ -236,28 +230,39 @@ def _against(found: RtnerfEvaluation, design: DesignRow) -> str:
 def _bound(found: RtnerfEvaluation) -> str:
     edge = found.designs[0]
     goal = _value(found.published.work(DESIGNS[edge.name]), "fps")
-    rows = []
-    for row in found.of(edge.name):
-        a_sample = row.network_macs / row.colored if row.colored else 0
-        bound = edge.clock_mhz * 1e6 * edge.macs / row.network_macs if row.network_macs else 0
-        rows.append(
-            (
-                row.scene,
-                f"{row.network_macs / 1e9:,.1f}",
-                f"{a_sample:,.0f}",
-                f"{row.network_macs * goal / edge.clock_mhz / 1e6:,.0f}",
-                f"{bound:,.2f}",
-                f"{row.fps:,.2f}",
-                f"{100 * row.fps / bound:.0f} %" if bound else "",
-            )
+    rows = [
+        (
+            row.scene,
+            f"{row.network_macs / 1e9:,.1f}",
+            f"{row.network_macs * goal / _hertz(edge):,.0f}",
+            f"{_by_products(edge, row):,.2f}",
+            f"{_by_inputs(edge, row):,.2f}",
+            f"{row.fps:,.2f}",
         )
-    header = ("scene", "GMAC a frame", "MAC a colour", f"MAC a cycle for {goal:g} FPS")
+        for row in found.of(edge.name)
+    ]
+    header = ("scene", "GMAC a frame", f"MAC a cycle for {goal:g} FPS")
+    bounds = ("FPS by products", "FPS by inputs", "FPS")
     return f"""## What bounds the frame rate
 
-The colour network runs once for every sample whose weight is above 1e-4. With the {edge.macs:,}
-products a cycle of `{edge.name}`, these products alone allow so many frames:
+The colour network runs once for every sample whose weight is above 1e-4. It bounds `{edge.name}`
+by its {edge.macs:,} products a cycle, if none is idle, and by its {edge.networks} encoders of
+the network's inputs, which take {edge.encode_cycles} cycles a sample each. A colour unit does one
+after the other, so that it takes the sum of both times.
 
-{table((*header, "bound, FPS", "ours, FPS", "of the bound"), rows, left=1)}"""
+{table((*header, *bounds), rows, left=1)}"""
+
+
+def _hertz(design: DesignRow) -> float:
+    return design.clock_mhz * 1e6
+
+
+def _by_products(design: DesignRow, row: SceneRow) -> float:
+    return _hertz(design) * design.macs / row.network_macs
+
+
+def _by_inputs(design: DesignRow, row: SceneRow) -> float:
+    return _hertz(design) * design.networks / (design.encode_cycles * row.colored)
 
 
 def _ideas(found: RtnerfEvaluation) -> str:
@@ -322,24 +327,33 @@ def _differences(found: RtnerfEvaluation) -> str:
     theirs = found.published.work(DESIGNS[edge.name])
     goal = _value(theirs, "fps")
     rows = found.of(edge.name)
-    mean_macs = sum(row.network_macs for row in rows) / len(rows)
-    needed = mean_macs * goal / edge.clock_mhz / 1e6
-    bound = edge.clock_mhz * 1e6 * edge.macs / mean_macs
+    needed = sum(row.network_macs for row in rows) / len(rows) * goal / _hertz(edge)
+    products, inputs = (
+        len(rows) / sum(1 / bound(edge, row) for row in rows)
+        for bound in (_by_products, _by_inputs)
+    )
     fps = found.mean_fps(edge.name)
     colored = sum(row.colored for row in rows) / sum(row.density for row in rows)
+    parts = {
+        part: sum(row.energy_parts_mj[part] for row in rows) for part in rows[0].energy_parts_mj
+    }
+    shares = ", ".join(
+        f"{part} {100 * value / sum(parts.values()):.0f} %" for part, value in parts.items()
+    )
     return f"""## What differs, and why
 
 - **Speed.** {goal:g} FPS on these fields take {needed:,.0f} products a cycle in the mean;
-  `{edge.name}` has {edge.macs:,}, which allow {bound:.1f} FPS if no cycle is lost, and reaches
-  {fps:.1f}. How many RT-NeRF has, and in how many bits, is not known. Nor is what share of samples
-  it colours: here it is {100 * colored:.0f} % of those whose density is computed.
+  `{edge.name}` has {edge.macs:,}, which alone would allow {products:,.1f} FPS; its encoders of
+  inputs alone {inputs:,.1f}; it reaches {fps:,.1f}. How many products RT-NeRF has, and of how many
+  bits, is not known. Nor is what share of samples it colours: here it is {100 * colored:.0f} % of
+  those whose density is computed.
 - **Fields.** Ours have 4 components of density and 12 of colour in each pair, on about 128^3
   points; RT-NeRF's own are not known. TensoRF's usual ones have 16 and 48 on 300^3 points, and the
   same network behind them: decoding and interpolation weigh less here, the network as much.
-- **Energy.** Ours is of arithmetic, memories and DRAM. Clock tree, control and the leakage of what
-  is not in the table are left out, so that ours is a lower bound beside a chip's power.
-- **Area.** We claim none: our circuits have no layout. How many cores a design has is our choice,
-  as its file says.
+- **Energy.** Of ours: {shares}.
+  Registers and adders outside the arrays, clock tree and leakage of all but the PEs are left out:
+  ours is a lower bound beside a chip's power.
+- **Area.** We claim none: our circuits have no layout. {edge.source.strip()}
 - **Scenes.** Six are Synthetic-NeRF's, by way of networks trained on them, ball and duck are
   meshes (docs/nerf-scenes.md). RT-NeRF names eight datasets; which, its abstract does not say."""
 
