@@ -101,6 +101,7 @@ def test_frames_are_the_cycle_models(run: tuple[Path, dict[str, Any]]) -> None:
         (row,) = result["frames"]
         assert (row["cycles"], row["dram_bytes"]) == (figures.cycles, figures.dram_bytes)
         assert result["fps"] == row["fps"] == pytest.approx(1e9 / figures.cycles)
+        assert row["busy"] == figures.busy
         assert row["energy_mj"] == pytest.approx(sum(row["energy_parts_mj"].values()))
         drawn = fixed.render(camera).counters
         assert row["colored"] == drawn.colored
@@ -130,7 +131,7 @@ def _row(design: str, scene: str, cycles: int, **others: Any) -> SceneRow:
         "energy_parts_mj": {"static": 30.0, "core": 20.0},
         "dram_bytes": 3_000_000,
         "bottleneck": "colour network",
-        "busy": 0.9,
+        "busy": {"shader": 0.25, "colour network": 0.9},
         "density": 1000,
         "colored": 500,
         "network_macs": 500 * 36_000,
@@ -170,6 +171,7 @@ def test_means_and_ratios_of_the_page() -> None:
         assert line in page, line
     # 18 million products at 512 thousand million a second; 500 samples at 75 cycles in 8 encoders.
     assert "| lego | 0.0 | 0 | 28,444.44 | 426,666.67 | 40.00 |" in page
+    assert "| shader | 25 % | 25 % |" in page
     assert "static 60 %, core 40 %" in page
     assert "Each idea taken away" not in page
     for work in published().works:

@@ -59,9 +59,9 @@ class SceneRow:
     """A frame of a scene on a design.
 
     cycles: until the last renderer is done. energy_mj: with the scene resident, which dram_bytes
-    leave out, too; its parts are those of `FrameEnergy`. busy: of the stage that moves on most, the
-    share of all renderers' cycles in which it does. density, colored: samples whose density, whose
-    colour is computed. network_macs: 8-bit products of the colour network for all of these.
+    leave out, too; its parts are those of `FrameEnergy`. bottleneck: the stage that moves on most.
+    busy: by stage, the share of all renderers' cycles in which it does. density, colored: samples
+    whose density, whose colour is computed. network_macs: 8-bit products of all these colours.
     psnr_db: of the view in its own size, against the held-out image.
     """
 
@@ -73,7 +73,7 @@ class SceneRow:
     energy_parts_mj: dict[str, float]
     dram_bytes: int
     bottleneck: str
-    busy: float
+    busy: dict[str, float]
     density: int
     colored: int
     network_macs: int
@@ -190,7 +190,7 @@ def _scene(name: str, designs: list[RendererDesign]) -> list[SceneRow]:
             {part: value / 1e9 for part, value in vars(figures.energy).items()},
             figures.dram_bytes,
             figures.frame.bottleneck,
-            figures.busy[figures.frame.bottleneck],
+            dict(figures.busy),
             figures.frame.events["sample"],
             figures.frame.events["color_sample"],
             figures.network_macs,

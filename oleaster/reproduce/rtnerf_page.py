@@ -196,7 +196,7 @@ def _row(row: SceneRow) -> tuple[str, ...]:
         f"{row.fps:.2f}",
         f"{row.energy_mj:,.1f}",
         f"{row.dram_bytes / 1e6:.2f}",
-        f"{row.bottleneck}, {100 * row.busy:.0f} %",
+        f"{row.bottleneck}, {100 * row.busy[row.bottleneck]:.0f} %",
         f"{row.density:,}",
         f"{row.colored:,}",
         f"{row.psnr_db:.2f}",
@@ -250,7 +250,17 @@ by its {edge.macs:,} products a cycle, if none is idle, and by its {edge.network
 the network's inputs, which take {edge.encode_cycles} cycles a sample each. A colour unit does one
 after the other, so that it takes the sum of both times.
 
-{table((*header, *bounds), rows, left=1)}"""
+{table((*header, *bounds), rows, left=1)}
+
+Share of the cycles of `{edge.name}` in which each stage moves on; the rest it waits for another
+stage, or for the tile's end:
+
+{_stages(found.of(edge.name))}"""
+
+
+def _stages(rows: list[SceneRow]) -> str:
+    cells = [(stage, *(f"{100 * row.busy[stage]:.0f} %" for row in rows)) for stage in rows[0].busy]
+    return table(("stage", *(row.scene for row in rows)), cells, left=1)
 
 
 def _hertz(design: DesignRow) -> float:
