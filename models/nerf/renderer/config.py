@@ -23,9 +23,11 @@ class RendererConfig:
     axis_bits: the mask has up to 2^axis_bits cubes along an axis. cell_bits: the field's last point
     is below 2^cell_bits. tile_bits: a tile has 2^tile_bits pixels on a side.
     cube_word, cube_depth, block_depth: of the memories of cubes and of blocks.
-    density_components, color_components: of each pair of plane and line, at most; colours a
-    multiple of color_at_once, which are interpolated together. plane_bits, line_bits: of a code, at
-    most.
+    density_components, color_components: of each pair of plane and line, at most. color_at_once: of
+    colour's, interpolated together; color_components is a multiple. plane_bits, line_bits: of a
+    code, at most.
+    least_group: components of an element in its memories, at least, as far as they fit: a scene
+    that was encoded for size is encoded again, for fewer look-ups.
     density_words, color_words: of 32 bits, of each pair's memory. leaves, sum_bits: of a decoder's
     tree.
     alpha_sum_bits: of what the table of alpha is asked for. alpha_largest_shift: of its intervals.
@@ -48,6 +50,7 @@ class RendererConfig:
     color_at_once: int = 4
     plane_bits: int = 8
     line_bits: int = 10
+    least_group: int = 1
     density_words: int = 1 << 14
     color_words: int = 1 << 16
     leaves: int = 32

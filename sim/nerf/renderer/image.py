@@ -46,8 +46,9 @@ class SceneImage:
 def scene_image(scene: Scene, fixed: FixedScene, config: RendererConfig) -> SceneImage:
     """What `RendererDriver.load` takes. fixed: of the scene, with the network in ovp8.
 
-    Tensors whose elements are too wide for the decoders are encoded again, without loss. FieldError
-    if something does not fit the renderer, with what and how large it is.
+    Tensors whose elements are too wide for the decoders, or have fewer components than the
+    renderer's `least_group`, are encoded again, without loss. FieldError if something does not fit
+    the renderer, with what and how large it is.
     """
     network = _check(fixed, config)
     encoded = fitting(scene.encoded, config)
@@ -85,7 +86,7 @@ def scene_image(scene: Scene, fixed: FixedScene, config: RendererConfig) -> Scen
 
 
 def fitting(encoded: Mapping[str, Encoded], config: RendererConfig) -> dict[str, Encoded]:
-    """The tensors, those with elements that are too wide for the decoders encoded again.
+    """The tensors, those with too wide or too narrow elements for the renderer encoded again.
 
     FieldError if there are more components, or wider codes, than the renderer has room for.
     """
@@ -101,19 +102,24 @@ def fitting(encoded: Mapping[str, Encoded], config: RendererConfig) -> dict[str,
             if value > most:
                 raise FieldError(f"{name} has {value} {what}; the renderer has room for {most}")
         widest = min(components * max(config.plane_bits, config.line_bits), LARGEST_ELEMENT)
-        if _element_bits(each, each.layout) > widest:
-            allowed = [
-                layout
-                for layout in layouts(each.components)
-                if _element_bits(each, layout) <= widest
-            ]
+        fit = [
+            layout for layout in layouts(each.components) if _element_bits(each, layout) <= widest
+        ]
+        least = min(config.least_group, max(_group(each, layout) for layout in fit))
+        allowed = [layout for layout in fit if _group(each, layout) >= least]
+        if each.layout not in allowed:
             each = encode(decode(each), allowed)
         found[name] = each
     return found
 
 
 def _element_bits(tensor: Encoded, layout: Layout) -> int:
-    return tensor.bits * (tensor.components if layout == PLAIN else layout.group)
+    return tensor.bits * _group(tensor, layout)
+
+
+def _group(tensor: Encoded, layout: Layout) -> int:
+    """Components of an element."""
+    return tensor.components if layout == PLAIN else layout.group
 
 
 def pair_memory(plane: Encoded, line: Encoded) -> tuple[bytes, tuple[TensorRow, TensorRow]]:
