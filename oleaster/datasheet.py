@@ -1,5 +1,5 @@
 # amaranth: UnusedElaboratable=no
-"""Writes the tables of the accelerator's data sheet from what the circuit is built from.
+"""Writes the tables of the accelerators' data sheets from what the circuits are built from.
 
 `python -m oleaster.datasheet FILE...` rewrites, in place, what lies between `<!-- NAME -->` and
 `<!-- end -->` for every NAME of `TABLES`.
@@ -11,7 +11,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,10 @@ from oleaster.hw.accelerator.scratchpad import ScratchpadLane
 from oleaster.hw.accelerator.sequencer import Sequencer
 from oleaster.hw.accelerator.top import OliveAccelerator
 from oleaster.hw.emit import Unit, port_signals
+from oleaster.hw.nerf.renderer.control import RenderControl
+from oleaster.hw.nerf.renderer.loader import EntryLayout, ListLoader
+from oleaster.hw.nerf.renderer.sequencer import RenderSequencer
+from oleaster.hw.nerf.renderer.writer import PixelWriter
 from oleaster.models.accelerator.config import AcceleratorConfig
 from oleaster.models.accelerator.descriptor import (
     CHANNEL_FIELDS,
@@ -40,10 +44,16 @@ from oleaster.models.accelerator.registers import (
     Cause,
     ControlBit,
     InterruptBit,
+    Register,
     Status,
 )
 from oleaster.models.accelerator.requantize import OUTPUT_FORMATS
 from oleaster.models.formats import get_format
+from oleaster.models.nerf.lookup import Fault
+from oleaster.models.nerf.renderer import registers as renderer
+from oleaster.models.nerf.renderer import scene_list
+from oleaster.models.nerf.renderer.config import RendererConfig
+from oleaster.models.nerf.renderer.targets import PAIRS, Target, item_bits
 
 __all__ = ["TABLES", "main", "render"]
 
@@ -55,10 +65,10 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
-def parameters() -> str:
-    """Of `AcceleratorConfig`, with its own words."""
-    known = {field.name: field for field in fields(AcceleratorConfig)}
-    text = " ".join((inspect.getdoc(AcceleratorConfig) or "").partition("Raises")[0].split())
+def parameters(config: Any = AcceleratorConfig, behind: str = "Raises") -> str:
+    """Of a configuration, with its own words up to `behind`."""
+    known = {field.name: field for field in fields(config)}
+    text = " ".join((inspect.getdoc(config) or "").partition(behind)[0].split())
     names = rf"(?:{'|'.join(known)})"
     parts = re.split(rf"({names}(?:, {names})*): ", text)[1:]
     meaning = {
@@ -70,6 +80,8 @@ def parameters() -> str:
     rows = []
     for name, field in known.items():
         default = field.default
+        if default is MISSING:
+            default = f"`{field.type}()`"
         shown = ", ".join(default) if isinstance(default, tuple) else default
         rows.append((f"`{name}`", shown, _sentence(meaning[name])))
     return _table(("parameter", "default", ""), rows)
@@ -98,11 +110,11 @@ def ports() -> str:
     return _table(("port", "direction", "width"), rows)
 
 
-def registers() -> str:
-    """Of the register map."""
+def registers(of: Iterable[Register] = REGISTERS) -> str:
+    """Of a register map."""
     return _table(
         ("offset", "register", "access", ""),
-        ((f"0x{r.offset:02X}", f"`{r.name}`", _ACCESS[r.access], r.text) for r in REGISTERS),
+        ((f"0x{r.offset:02X}", f"`{r.name}`", _ACCESS[r.access], r.text) for r in of),
     )
 
 
@@ -110,9 +122,28 @@ def _bits(members: Iterable[Any]) -> str:
     return _table(("bit", "name", ""), ((int(m), f"`{m.name}`", m.text) for m in members))
 
 
-def causes() -> str:
+def causes(of: Iterable[Any] = Cause) -> str:
     """Of CAUSE."""
-    return _table(("value", "name", ""), ((int(c), f"`{c.name}`", c.text) for c in Cause))
+    return _table(("value", "name", ""), ((int(c), f"`{c.name}`", c.text) for c in of))
+
+
+def targets() -> str:
+    """Of the renderer's memories, in its default configuration."""
+    room = scene_list.capacities(RendererConfig())
+    rows = []
+    for first in Target:
+        last = first + (PAIRS - 1 if first < Target.CONSTANTS else 0)
+        number = f"{int(first)} .. {last}" if last > first else str(int(first))
+        rows.append(
+            (number, f"`{first.name}`", item_bits(first) // 8, room.get(first, "CONSTANTS"))
+        )
+    return _table(("target", "memory", "bytes of an item", "items"), rows)
+
+
+def faults() -> str:
+    """Of a decoder, in FAULTS."""
+    rows = ((fault.bit_length() - 1, f"`{fault.name}`") for fault in Fault)
+    return _table(("bit", "what is wrong with a chunk"), rows)
 
 
 def _layout(layout: data.StructLayout, described: Sequence[Field]) -> str:
@@ -207,6 +238,10 @@ def _block(build: Callable[[AcceleratorConfig], Unit]) -> Callable[[], str]:
     return lambda: block(build(AcceleratorConfig()))
 
 
+def _renderer_block(build: Callable[[RendererConfig], Unit]) -> Callable[[], str]:
+    return lambda: block(build(RendererConfig()))
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "parameters": parameters,
     "ports": ports,
@@ -224,6 +259,19 @@ TABLES: dict[str, Callable[[], str]] = {
     "block scratchpad": _block(lambda c: ScratchpadLane(c.scratchpad_beats, c.beat_bytes)),
     "block feeder": _block(Feeder),
     "block output": _block(OutputStage),
+    "renderer parameters": lambda: parameters(RendererConfig, "Defaults"),
+    "renderer registers": lambda: registers(renderer.REGISTERS),
+    "renderer control": lambda: _bits(renderer.ControlBit),
+    "renderer status": lambda: _bits(renderer.Status),
+    "renderer interrupt": lambda: _bits(renderer.InterruptBit),
+    "renderer causes": lambda: causes(renderer.Cause),
+    "renderer faults": faults,
+    "renderer descriptor": lambda: _layout(EntryLayout(), scene_list.FIELDS),
+    "renderer targets": targets,
+    "renderer block control": _renderer_block(RenderControl),
+    "renderer block sequencer": _renderer_block(RenderSequencer),
+    "renderer block loader": _renderer_block(ListLoader),
+    "renderer block writer": _renderer_block(PixelWriter),
 }
 """Name in a page -> the table in Markdown."""
 

@@ -1,17 +1,20 @@
 """The whole renderer in Verilator: every pixel is the reference's, and damage is told."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from nerf_fields import orbit_camera, random_field
 
+from oleaster.cli import main
 from oleaster.designs import design_files
 from oleaster.hw.emit import write_design
 from oleaster.hw.nerf.renderer.top import NerfRenderer
 from oleaster.models.nerf.camera import look_at
 from oleaster.models.nerf.fixed.network_shape import NetworkShape
 from oleaster.models.nerf.fixed.render import fix_scene
+from oleaster.models.nerf.image import decode_image
 from oleaster.models.nerf.layout import BASE_AT, COORDINATES, COUNT_AT
 from oleaster.models.nerf.lookup import Fault
 from oleaster.models.nerf.prune import encode_field
@@ -209,13 +212,24 @@ def test_damage_is_told_and_the_next_scene_is_whole(small, sparse, fault):
         machine.check(camera)
 
 
-def test_lego_at_16x16(default):
+def test_lego_at_16x16_from_the_command_line(tmp_path, capsys):
+    path = tmp_path / "lego.png"
+    command = ["nerf", "render", "lego", "--size", "16x16", "--engine", "rtl", "-o", str(path)]
+    assert main([*command, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
     scene = load_scene("lego")
-    with RtlDevice(default) as device:
-        machine = Machine(device, RendererConfig())
-        machine.load(scene)
-        _, expected = machine.check(scene.views[0].camera.scaled(16, 16))
-    assert len(np.unique(expected.reshape(-1, 3), axis=0)) > 100
+    camera = scene.views[0].camera.scaled(16, 16)
+    fixed = fix_scene(scene)
+    reference = fixed.render(camera)
+    np.testing.assert_array_equal(decode_image(path.read_bytes()), reference.image)
+    assert len(np.unique(reference.image.reshape(-1, 3), axis=0)) > 100
+    hardware = result["hardware"]
+    assert (hardware["wrong_pixels"], hardware["tiles"]) == (0, 1)
+    assert hardware["events"]["color_sample"] == reference.counters.colored
+    assert hardware["load_cycles"] > hardware["scene_bytes"] / 32
+    looks = frame_looks(scene_image(scene, fixed, RendererConfig()).encoded)
+    model = render_cycles(fixed, looks, camera, image=False)
+    assert 0 < hardware["cycles"] - model.cycles < 1000
 
 
 @pytest.mark.more

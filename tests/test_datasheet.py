@@ -15,10 +15,11 @@ from oleaster.hw.emit import Unit, port_signals
 from oleaster.models.accelerator.config import AcceleratorConfig
 from oleaster.models.accelerator.descriptor import Descriptor
 from oleaster.models.accelerator.registers import ID, Status, register_offset
+from oleaster.models.nerf.renderer import registers as renderer
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-PAGES = [DOCS / "accelerator.md", DOCS / "accelerator-blocks.md"]
+PAGES = [DOCS / "accelerator.md", DOCS / "accelerator-blocks.md", DOCS / "nerf-accelerator.md"]
 
 
 def cells(table):
@@ -53,6 +54,17 @@ def test_the_c_example_has_the_registers_numbers():
     assert f"status & 1 << {int(Status.ERROR)}" in code
     for name in re.findall(r"reg\[(\w+) / 4\]", code):
         assert register_offset(name) % 4 == 0
+
+
+def test_the_renderers_c_example_has_its_registers_numbers():
+    (code,) = re.findall(r"^```c\n(.*?)^```", PAGES[2].read_text(), re.M | re.S)
+    assert f"0x{renderer.ID:08X}" in code
+    assert f"STATUS / 4] & 1 << {int(renderer.Status.ERROR)}" in code
+    for name in re.findall(r"reg\[(\w+) / 4\]", code):
+        assert renderer.register_offset(name) % 4 == 0
+    bits = renderer.ControlBit.LOAD, renderer.ControlBit.CLEAR, renderer.ControlBit.RENDER
+    written = re.findall(r"reg\[CONTROL / 4\] = (\d+)", code)
+    assert list(map(int, written)) == [1 << bit for bit in bits]
 
 
 def test_the_verilog_example_names_ports_that_are_there():

@@ -22,7 +22,7 @@ from oleaster.models.nerf.renderer.scene_list import (
 )
 from oleaster.models.nerf.renderer.targets import ITEM_BITS, TARGET_BITS, Target
 
-__all__ = ["ListLoader", "constants_beats"]
+__all__ = ["EntryLayout", "ListLoader", "constants_beats"]
 
 _PARTS = ITEM_BITS[0] // ITEM_BITS[1]
 
