@@ -168,15 +168,17 @@ def _check(fixed: FixedScene, config: RendererConfig) -> FixedNetwork:
             raise FieldError(
                 f"there are {max(sides)} {what} along an axis; the renderer has room for {most}"
             )
-    lowest, room = fixed.tensors.alpha.lowest, 1 << (config.alpha_sum_bits - 1)
-    if not -room <= lowest < room:
+    alpha, room = fixed.tensors.alpha, 1 << (config.alpha_sum_bits - 1)
+    end = alpha.lowest + (len(alpha.values) - 1 << alpha.shift)
+    if not -room <= alpha.lowest < end <= room:
         raise FieldError(
-            f"the table of alpha begins at {lowest}; the renderer's sums are within +-{room}"
+            f"the table of alpha is of {alpha.lowest} to {end}; the renderer's sums are within"
+            f" +-{room}"
         )
-    if fixed.tensors.alpha.shift > config.alpha_largest_shift:
+    if alpha.shift > config.alpha_largest_shift:
         raise FieldError(
-            f"intervals of the table of alpha are 2^{fixed.tensors.alpha.shift} wide; the"
-            f" renderer's are 2^{config.alpha_largest_shift} at most"
+            f"intervals of the table of alpha are 2^{alpha.shift} wide; the renderer's are"
+            f" 2^{config.alpha_largest_shift} at most"
         )
     return fixed.colors
 
