@@ -134,3 +134,18 @@ def test_what_does_not_fit_is_refused():
     fixed, wide = fix_scene(scene), replace(SMALL, fixed=FixedConfig(weight_bits=9))
     with pytest.raises(FieldError, match="widths"):
         render_cycles(fixed, look, camera, wide)
+
+
+@pytest.mark.parametrize(
+    "without", [{"sampler": "uniform"}, {"sampler": "balls"}, {"blocks": False}]
+)
+def test_pixels_are_the_same_without_an_idea(without):
+    """Fewer cubes, pixels or samples are tested with it."""
+    duck = load_scene("duck")
+    camera = duck.views[0].camera.scaled(10, 9)
+    (_, all_ideas), (_, fewer) = (looked(duck, camera, **each) for each in ({}, without))
+    np.testing.assert_array_equal(fewer.image, all_ideas.image)
+    np.testing.assert_array_equal(fewer.light, all_ideas.light)
+    assert fewer.events["color_sample"] == all_ideas.events["color_sample"] > 0
+    count = Count.SAMPLE_TESTED if "sampler" in without else Count.CUBE
+    assert fewer.counts[count] > 1.2 * all_ideas.counts[count]

@@ -73,35 +73,33 @@ class Register(IntEnum):
 
 
 class Count(IntEnum):
-    """Of `Machine.counts`; of a tile. *_BUSY: cycles in which a unit moves on; the rest: events.
-
-    ASKED_*: look-ups begun, of both kinds; READ_*: reads of chunks, two where a look-up's cells are
-    in two. STORED_*: samples whose k is tested; see `models/nerf/renderer/events.py`.
+    """Of `Machine.counts`, of a tile. CYCLES: the tile's. *_SLOTS: words of a walk. *_BUSY: cycles
+    in which a unit moves on. BATCH: of a colour network. ASKED_*: look-ups; READ_*: chunks that
+    they read, two where a look-up's cells are in two. The others as the renderer's events.
     """
 
     CYCLES = 0
-    WALKED = 1
-    BLOCK_SLOTS = 2
-    BLOCK = 3
-    BLOCK_SEEN = 4
-    CUBE_SLOTS = 5
-    CUBE = 6
-    WINDOW = 7
-    PIXEL_TESTED = 8
-    RANGE = 9
-    SAMPLE_TESTED = 10
-    SAMPLE = 11
-    SKIPPED = 12
-    COLORED = 13
-    BATCH = 14
-    COLOR_BUSY = 15
-    COLOR_WAITS = 16
-    ASKED_DENSITY = 17
-    ASKED_COLOR = 18
-    READ_DENSITY = 19
-    READ_COLOR = 20
-    TAPS_DENSITY_BUSY = 21
-    TAPS_COLOR_BUSY = 22
+    BLOCK_SLOTS = 1
+    BLOCK = 2
+    BLOCK_SEEN = 3
+    CUBE_SLOTS = 4
+    CUBE = 5
+    WINDOW = 6
+    PIXEL_TESTED = 7
+    RANGE = 8
+    SAMPLE_TESTED = 9
+    SAMPLE = 10
+    SKIPPED = 11
+    COLORED = 12
+    BATCH = 13
+    COLOR_BUSY = 14
+    COLOR_WAITS = 15
+    ASKED_DENSITY = 16
+    ASKED_COLOR = 17
+    READ_DENSITY = 18
+    READ_COLOR = 19
+    TAPS_DENSITY_BUSY = 20
+    TAPS_COLOR_BUSY = 21
 
 
 class Machine(NamedTuple):

@@ -11,8 +11,9 @@ import heapq
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +24,13 @@ from oleaster.models.nerf.field import FieldError
 from oleaster.models.nerf.fixed.blocks import block_bits
 from oleaster.models.nerf.fixed.network import FixedNetwork
 from oleaster.models.nerf.fixed.network_shape import NetworkShape
-from oleaster.models.nerf.fixed.rays import Frame, cast_fixed, make_frame
+from oleaster.models.nerf.fixed.rays import SLACK, Frame, cast_fixed, make_frame
 from oleaster.models.nerf.fixed.render import FixedScene
 from oleaster.models.nerf.fixed.shade import FixedPixels, limits
 from oleaster.models.nerf.fixed.tables import Longs
-from oleaster.models.nerf.fixed.walk import Projection, project, project_blocks, project_windows
+from oleaster.models.nerf.fixed.walk import project, project_blocks, project_windows
 from oleaster.models.nerf.renderer.config import BLOCK, RendererConfig
+from oleaster.models.nerf.windows import Windows, ball_windows
 from oleaster.sim.nerf.latency import LATENCY
 from oleaster.sim.nerf.projector import CORNERS
 from oleaster.sim.nerf.rays import RAY_INTERVAL
@@ -36,9 +38,12 @@ from oleaster.sim.nerf.renderer.jit import kernel
 from oleaster.sim.nerf.renderer.machine import Count, Machine, Register, new_machine, restart
 from oleaster.sim.nerf.renderer.network import FastNetwork
 from oleaster.sim.nerf.renderer.values import Codes, Curve, Limits, Rays
-from oleaster.sim.nerf.renderer.walk import Lattice, run_tile
+from oleaster.sim.nerf.renderer.walk import Lattice, run_tile, run_uniform, run_whole
 
-__all__ = ["FrameCycles", "Look", "frame_looks", "render_cycles", "walk_start"]
+__all__ = ["FrameCycles", "Look", "Sampler", "frame_looks", "render_cycles", "walk_start"]
+
+Sampler = Literal["slabs", "balls", "uniform"]
+"""How samples are found: by cubes, whose rays are cut with slabs or with balls, or one by one."""
 
 _KINDS, _PARTS = ("density", "color"), ("planes", "lines")
 _SAMPLES = 1 << 12  # of a tile that have a colour, to begin with
@@ -168,12 +173,12 @@ class _Job:
     look: Look
     terminate: bool
     network: FastNetwork | None
-    blocks: Lattice
+    sampler: Sampler
+    blocks: Lattice | None
     cubes: Lattice
     limits: Limits
     codes: Codes
     curve: Curve
-    home: Longs = field(default_factory=lambda: np.zeros(3, np.int64))
 
     def machine(self) -> Machine:
         bits, threshold = self.config.fixed.transmittance_bits, self.scene.field.weight_threshold
@@ -203,20 +208,23 @@ def render_cycles(
     config: RendererConfig | None = None,
     *,
     terminate: bool = True,
+    sampler: Sampler = "slabs",
+    blocks: bool = True,
     image: bool = True,
     threads: int | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> FrameCycles:
     """A frame on one renderer. `scene.render` gives the same image, pixel for pixel.
 
-    look: `frame_looks` of the encoding that the renderer's memories hold. image: False for cycles
+    look: `frame_looks` of the encoding that the renderer's memories hold. terminate, blocks: False
+    to do without the idea, as another sampler does; the RTL has them all. image: False for cycles
     alone, in half the time. threads: as many as there are processors by default. FieldError if the
     scene does not fit the configuration, or its network is not one of integers.
     """
     config = config or RendererConfig()
     if not isinstance(scene.colors, FixedNetwork):
         raise FieldError("the cycle model needs a colour network of integers, not of floats")
-    job = _prepare(scene, look, camera, config, terminate, image)
+    job = _prepare(scene, look, camera, config, terminate, sampler, blocks, image)
     side = 1 << config.tile_bits
     tops = range(0, camera.height, side)
     rows: list[_Row] = []
@@ -244,6 +252,8 @@ def _prepare(
     camera: Camera,
     config: RendererConfig,
     terminate: bool,
+    sampler: Sampler,
+    blocks: bool,
     image: bool,
 ) -> _Job:
     assert isinstance(scene.colors, FixedNetwork)  # checked above
@@ -255,6 +265,15 @@ def _prepare(
     bits = scene.mask.cubes
     curve = scene.tensors.alpha
     colors = Codes.of(scene.tensors, scene.tensors.color)
+    block_lattice = _lattice(
+        block_bits(bits),
+        partial(project_windows, frame, project_blocks(frame, scene.mask)),
+        home // BLOCK,
+        config.block_word,
+    )
+    cube_windows = partial(project_windows, frame, project(frame, scene.mask))
+    if sampler == "balls":
+        cube_windows = partial(_ball_windows, scene, camera)
     return _Job(
         scene,
         frame,
@@ -263,25 +282,28 @@ def _prepare(
         look,
         terminate,
         FastNetwork(scene.colors, colors) if image else None,
-        _lattice(
-            frame,
-            project_blocks(frame, scene.mask),
-            block_bits(bits),
-            home // BLOCK,
-            config.block_word,
-        ),
-        _lattice(frame, project(frame, scene.mask), bits, home, config.cube_word),
-        Limits.of(frame),
+        sampler,
+        block_lattice if blocks else None,
+        _lattice(bits, cube_windows, home, config.cube_word),
+        Limits.of(frame, sampler == "balls"),
         Codes.of(scene.tensors, scene.tensors.density),
         Curve(curve.lowest, curve.shift, curve.values),
     )
 
 
+def _ball_windows(scene: FixedScene, camera: Camera, cells: Longs) -> Windows:
+    """Of the balls through cubes' corners, in floats."""
+    low, high = scene.mask.box.astype(np.float64)
+    edges = (high - low) / (np.array(scene.mask.size) - 1)
+    radius = float(np.linalg.norm(edges)) * (0.5 + SLACK)
+    return ball_windows(camera, low + (cells + 0.5) * edges, radius, scene.field.near)
+
+
 def _lattice(
-    frame: Frame, projection: Projection, bits: NDArray[np.bool_], home: Longs, word: int
+    bits: NDArray[np.bool_], windows_of: Callable[[Longs], Windows], home: Longs, word: int
 ) -> Lattice:
     z, y, x = np.nonzero(bits)
-    w = project_windows(frame, projection, np.stack([x, y, z], axis=1))
+    w = windows_of(np.stack([x, y, z], axis=1))
     at = np.full(bits.shape, -1, np.int32)
     at[z, y, x] = np.arange(len(z))
     windows = np.stack([w.left, w.top, w.right, w.bottom], axis=1).astype(np.int32)
@@ -326,11 +348,16 @@ def _run_tile(job: _Job, m: Machine, rays: Rays, left: int, top: int, start: int
     while True:
         colored = np.empty((room, 5), np.int64)
         restart(m)
-        walked, last = run_tile(
-            m, job.blocks, job.cubes, rays, job.limits, job.codes, job.curve, colored,
+        rest = (
+            job.cubes, rays, job.limits, job.codes, job.curve, colored,
             job.frame.camera.width, left, top, start,
         )  # fmt: skip
-        m.counts[Count.WALKED] = walked
+        if job.sampler == "uniform":
+            last = run_uniform(m, *rest)
+        elif job.blocks is None:
+            last = run_whole(m, *rest)
+        else:
+            last = run_tile(m, job.blocks, *rest)
         m.counts[Count.CYCLES] = last + 1  # in which the renderer is idle
         found = int(m.registers[Register.COLORED])
         if found <= room:

@@ -17,9 +17,11 @@ from oleaster.models.nerf.fixed.tables import Longs
 from oleaster.models.nerf.fixed.walk import RANGE_BITS, RANGE_MARGIN
 from oleaster.sim.nerf.renderer.jit import kernel
 
-__all__ = ["Codes", "Curve", "Limits", "Rays", "alpha_of", "cut", "inside", "products"]
+__all__ = ["Codes", "Curve", "Limits", "Rays", "alpha_of", "cut", "cut_ball", "inside", "products"]
 
 _EVERY = 1 << 62
+_BALL = 0.75 + 1 / 16  # square of a ball's radius, in cells, with room for strays of SLACK
+_BALL_MARGIN = 1 / 8  # of a step, as RANGE_MARGIN
 _AXES = np.array([[*PLANE_AXES[m], LINE_AXES[m]] for m in range(3)])
 
 
@@ -40,17 +42,19 @@ class Rays(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """Of both lattices, (3,) each, and of k. field_last: with its fraction."""
+    """Of both lattices, (3,) each, and of k. field_last: with its fraction. ball: cut rays with
+    balls around cubes in their place."""
 
     field_last: Longs
     mask_last: Longs
     last_k: int
     position_bits: int
+    ball: bool
 
     @classmethod
-    def of(cls, frame: Frame) -> Limits:
+    def of(cls, frame: Frame, ball: bool) -> Limits:
         bits = frame.config.position_bits
-        return cls(frame.field_last << bits, frame.mask_last, frame.count - 1, bits)
+        return cls(frame.field_last << bits, frame.mask_last, frame.count - 1, bits, ball)
 
 
 class Codes(NamedTuple):
@@ -105,8 +109,8 @@ def _rounded(value: int, shift: int) -> int:
 
 
 @kernel
-def cut(rays: Rays, limits: Limits, ray: int, x: int, y: int, z: int, span: int) -> tuple[int, int]:
-    """`FixedWalk.ranges`, for a cube or, with a span above 1, for one so many times as large."""
+def cut(rays: Rays, limits: Limits, ray: int, x: int, y: int, z: int) -> tuple[int, int]:
+    """`FixedWalk.ranges`."""
     near, far = -_EVERY, _EVERY
     for axis in range(3):
         delta = rays.mask_delta[axis, ray]
@@ -119,11 +123,34 @@ def cut(rays: Rays, limits: Limits, ray: int, x: int, y: int, z: int, span: int)
             inverse = -inverse
         shift = rays.exponent[axis, ray] - RANGE_BITS
         a = _rounded(low * inverse, shift)
-        b = _rounded((low + (span << limits.position_bits)) * inverse, shift)
+        b = _rounded((low + (1 << limits.position_bits)) * inverse, shift)
         near = max(near, min(a, b))
         far = min(far, max(a, b))
     first = max((near - RANGE_MARGIN + (1 << RANGE_BITS) - 1) >> RANGE_BITS, 0)
     return first, min((far + RANGE_MARGIN) >> RANGE_BITS, limits.last_k)
+
+
+@kernel
+def cut_ball(rays: Rays, limits: Limits, ray: int, x: int, y: int, z: int) -> tuple[int, int]:
+    """As `cut`, for the ball through the cube's corners, in floats; RT-NeRF's test as we read it.
+
+    Only counts are taken from it: whether a sample is in the cube is tested as ever.
+    """
+    unit = 0.5**limits.position_bits
+    middle = square = apart = 0.0
+    for axis in range(3):
+        cell = x if axis == 0 else (y if axis == 1 else z)
+        along = rays.mask_delta[axis, ray] * unit
+        centre = cell + 0.5 - rays.mask_base[axis, ray] * unit
+        middle += along * centre
+        square += along * along
+        apart += centre * centre
+    root = middle * middle - square * (apart - _BALL)
+    if root < 0:
+        return 1, 0
+    half = np.sqrt(root)
+    first = max(int(np.ceil((middle - half) / square - _BALL_MARGIN)), 0)
+    return first, min(int(np.floor((middle + half) / square + _BALL_MARGIN)), limits.last_k)
 
 
 @kernel

@@ -15,9 +15,9 @@ from oleaster.sim.nerf.renderer.clocks import ACCEPTED_AT, accept, answered, off
 from oleaster.sim.nerf.renderer.jit import kernel
 from oleaster.sim.nerf.renderer.machine import Count, Machine, Pipes, Register
 from oleaster.sim.nerf.renderer.samples import end_samples, take_sample
-from oleaster.sim.nerf.renderer.values import Codes, Curve, Limits, Rays, cut, inside
+from oleaster.sim.nerf.renderer.values import Codes, Curve, Limits, Rays, cut, cut_ball, inside
 
-__all__ = ["Lattice", "run_tile"]
+__all__ = ["Lattice", "run_tile", "run_uniform", "run_whole"]
 
 _EMPTY_SLOTS = 2  # of a walk, before its first word
 _BLOCKS, _CUBES, _SLABS, _TESTS = (
@@ -75,6 +75,27 @@ def _project(m: Machine, pipe: int, sent: int, corners: int, cycle: int) -> int:
 
 
 @kernel
+def _sample(
+    m: Machine, rays: Rays, limits: Limits, codes: Codes, curve: Curve, colored: Longs,
+    pixel: int, ray: int, k: int, cycle: int,
+) -> int:  # fmt: skip
+    """A sample at the address unit: the cycle in which it is accepted. It is recorded if it has a
+    colour, as long as there is room."""
+    for axis in range(3):
+        m.at[axis] = rays.field_base[axis, ray] + k * rays.field_delta[axis, ray]
+    accepted, weight = take_sample(m, codes, curve, pixel, k == limits.last_k, cycle)
+    if weight:
+        n = m.registers[_COLORED]
+        if n < len(colored):
+            colored[n, 0] = ray
+            colored[n, 1] = weight
+            for axis in range(3):
+                colored[n, 2 + axis] = m.at[axis]
+        m.registers[_COLORED] = n + 1
+    return accepted
+
+
+@kernel
 def _ranges(
     m: Machine, rays: Rays, limits: Limits, codes: Codes, curve: Curve, colored: Longs,
     pixel: int, ray: int, x: int, y: int, z: int, first: int, last: int, cycle: int,
@@ -86,17 +107,7 @@ def _ranges(
         accept(tests, cycle)
         taken = offers(tests)
         if inside(rays, limits, ray, k, x, y, z):
-            for axis in range(3):
-                m.at[axis] = rays.field_base[axis, ray] + k * rays.field_delta[axis, ray]
-            taken, weight = take_sample(m, codes, curve, pixel, k == limits.last_k, taken)
-            if weight:
-                n = m.registers[_COLORED]
-                if n < len(colored):
-                    colored[n, 0] = ray
-                    colored[n, 1] = weight
-                    for axis in range(3):
-                        colored[n, 2 + axis] = m.at[axis]
-                m.registers[_COLORED] = n + 1
+            taken = _sample(m, rays, limits, codes, curve, colored, pixel, ray, k, taken)
         answered(tests, taken)
     return int(tests[ACCEPTED_AT])
 
@@ -119,7 +130,10 @@ def _window(
             taken = offers(slabs)
             if m.dark_from[pixel] > accepted:
                 ray = row * width + column
-                first, last = cut(rays, limits, ray, x, y, z, 1)
+                if limits.ball:
+                    first, last = cut_ball(rays, limits, ray, x, y, z)
+                else:
+                    first, last = cut(rays, limits, ray, x, y, z)
                 if first <= last:
                     m.counts[_N_RANGE] += 1
                     taken = _ranges(
@@ -188,9 +202,8 @@ def _walk_cubes(
 def run_tile(
     m: Machine, blocks: Lattice, cubes: Lattice, rays: Rays, limits: Limits, codes: Codes,
     curve: Curve, colored: Longs, width: int, left: int, top: int, start: int,
-) -> tuple[int, int]:  # fmt: skip
-    """The walk of a tile that is accepted in cycle `start`: when its end is taken by the address
-    unit's side, and when the last pixel leaves."""
+) -> int:  # fmt: skip
+    """A tile whose walk is accepted in cycle `start`: the cycle in which its last pixel leaves."""
     size, home, window = blocks.at.shape, blocks.home, m.block_window
     side = 1 << m.tile_bits
     bounds = m.bounds
@@ -233,15 +246,69 @@ def run_tile(
                     empty = True
     # The blocks' end, which is the cubes' end, too.
     _project(m, _BLOCKS, _BLOCK_SENT, 1, cycle)
-    taken = max(offers(clock), m.registers[_STREAMER_IDLE])
-    taken = _project(m, _CUBES, _CUBE_SENT, 1, taken)
+    taken = _end_cubes(m, max(offers(clock), m.registers[_STREAMER_IDLE]))
     answered(clock, taken)
-    # Through projector, slab unit and sample generator.
-    cubes_clock, slabs, tests = m.pipes[_CUBES], m.pipes[_SLABS], m.pipes[_TESTS]
-    accept(slabs, offers(cubes_clock))
-    answered(cubes_clock, slabs[ACCEPTED_AT])
+    return end_samples(m, offers(m.pipes[_TESTS]))
+
+
+@kernel
+def run_whole(
+    m: Machine, cubes: Lattice, rays: Rays, limits: Limits, codes: Codes, curve: Curve,
+    colored: Longs, width: int, left: int, top: int, start: int,
+) -> int:  # fmt: skip
+    """As `run_tile` without blocks: all cubes are walked and projected for every tile."""
+    for axis in range(3):
+        m.bounds[axis] = 0
+        m.bounds[3 + axis] = cubes.at.shape[2 - axis] - 1
+    cycle = _walk_cubes(
+        m, cubes, rays, limits, codes, curve, colored, width, left, top, m.bounds, start
+    )
+    _end_cubes(m, cycle)
+    return end_samples(m, offers(m.pipes[_TESTS]))
+
+
+@kernel
+def run_uniform(
+    m: Machine, cubes: Lattice, rays: Rays, limits: Limits, codes: Codes, curve: Curve,
+    colored: Longs, width: int, left: int, top: int, start: int,
+) -> int:  # fmt: skip
+    """As `run_tile` without a walk: every k of every ray is a test, which reads a cube's bit; one
+    in a cycle, until the ray's pixel is seen to be dark."""
+    side, tests = 1 << m.tile_bits, m.pipes[_TESTS]
+    cycle, bits = start, limits.position_bits
+    for row in range(min(side, rays.mask_base.shape[1] // width)):
+        for column in range(left, min(left + side, width)):
+            pixel, ray = (row << m.tile_bits) + column - left, row * width + column
+            for k in range(limits.last_k + 1):
+                accepted = accept(tests, cycle)
+                taken = offers(tests)
+                if m.dark_from[pixel] <= accepted:
+                    answered(tests, taken)
+                    break
+                m.counts[_N_TESTED] += 1
+                m.counts[_N_CUBE_SLOTS] += 1
+                for axis in range(3):
+                    at = rays.mask_base[axis, ray] + k * rays.mask_delta[axis, ray]
+                    m.bounds[axis] = min(at >> bits, limits.mask_last[axis] - 1)
+                x, y, z = m.bounds[0], m.bounds[1], m.bounds[2]
+                if (
+                    x >= 0 and y >= 0 and z >= 0
+                    and cubes.at[z, y, x] >= 0
+                    and inside(rays, limits, ray, k, x, y, z)
+                ):  # fmt: skip
+                    taken = _sample(m, rays, limits, codes, curve, colored, pixel, ray, k, taken)
+                answered(tests, taken)
+    accept(tests, cycle)
+    return end_samples(m, offers(tests))
+
+
+@kernel
+def _end_cubes(m: Machine, cycle: int) -> int:
+    """The cubes' end through projector, slab unit and sample generator; when it is accepted."""
+    cubes, slabs, tests = m.pipes[_CUBES], m.pipes[_SLABS], m.pipes[_TESTS]
+    accepted = _project(m, _CUBES, _CUBE_SENT, 1, cycle)
+    accept(slabs, offers(cubes))
+    answered(cubes, slabs[ACCEPTED_AT])
     accept(tests, offers(slabs))
     answered(slabs, tests[ACCEPTED_AT])
-    ended = offers(tests)
-    last_pixel = end_samples(m, ended)
-    return ended, last_pixel
+    return accepted
