@@ -124,6 +124,18 @@ def test_page_has_its_figures(run: tuple[Path, dict[str, Any]]) -> None:
     assert sorted(found["files"]) == sorted(map(str, folder.iterdir()))
 
 
+def test_page_in_the_docs_says_the_same(run: tuple[Path, dict[str, Any]]) -> None:
+    """`oleaster reproduce rtnerf` writes it, with all scenes: equal but for numbers and tables."""
+
+    def words(page: Path) -> list[str]:
+        lines = page.read_text().splitlines()
+        return [re.sub(r"[\d.,]+", "0", line) for line in lines if not line.startswith("|")]
+
+    folder, _ = run
+    ours = Path(__file__).parents[1] / "docs/rtnerf/rtnerf.md"
+    assert words(ours) == words(folder / "rtnerf.md")
+
+
 def _row(design: str, scene: str, cycles: int, **others: Any) -> SceneRow:
     fps = 2e9 / cycles
     usual: dict[str, Any] = {
