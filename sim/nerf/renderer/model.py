@@ -29,6 +29,7 @@ from oleaster.models.nerf.fixed.render import FixedScene
 from oleaster.models.nerf.fixed.shade import FixedPixels, limits
 from oleaster.models.nerf.fixed.tables import Longs
 from oleaster.models.nerf.fixed.walk import project, project_blocks, project_windows
+from oleaster.models.nerf.layout import PLAIN, Layout
 from oleaster.models.nerf.renderer.config import BLOCK, RendererConfig
 from oleaster.models.nerf.windows import Windows, ball_windows
 from oleaster.sim.nerf.latency import LATENCY
@@ -40,7 +41,15 @@ from oleaster.sim.nerf.renderer.network import FastNetwork
 from oleaster.sim.nerf.renderer.values import Codes, Curve, Limits, Rays
 from oleaster.sim.nerf.renderer.walk import Lattice, run_tile, run_uniform, run_whole
 
-__all__ = ["FrameCycles", "Look", "Sampler", "frame_looks", "render_cycles", "walk_start"]
+__all__ = [
+    "FrameCycles",
+    "Look",
+    "Sampler",
+    "cut_looks",
+    "frame_looks",
+    "render_cycles",
+    "walk_start",
+]
 
 Sampler = Literal["slabs", "balls", "uniform"]
 """How samples are found: by cubes, whose rays are cut with slabs or with balls, or one by one."""
@@ -69,19 +78,20 @@ class Look:
     chunks: Longs
 
 
+def cut_looks(layouts: Mapping[str, tuple[int, Layout]]) -> Look:
+    """Of the twelve tensors by name: components and layout of each."""
+    found = np.zeros((2, 2, 3, 2), np.int64)
+    for name, (components, layout) in layouts.items():
+        kind, _, part = name.partition("_")
+        at = _KINDS.index(kind), int(part[-2]), _PARTS.index(part[:-3])
+        groups = 1 if layout == PLAIN else components // layout.group
+        found[(slice(None), *at)] = groups, layout.chunk
+    return Look(found[0], found[1])
+
+
 def frame_looks(encoded: Mapping[str, Encoded]) -> Look:
     """Of the twelve tensors."""
-    found = np.array(
-        [
-            (max(1, each.groups), each.layout.chunk)
-            for kind in _KINDS
-            for pair in range(3)
-            for part in _PARTS
-            for each in [encoded[f"{kind}_{part}[{pair}]"]]
-        ],
-        np.int64,
-    ).reshape(2, 3, 2, 2)
-    return Look(found[..., 0], found[..., 1])
+    return cut_looks({name: (each.components, each.layout) for name, each in encoded.items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +99,7 @@ class FrameCycles:
     """What a frame takes on one renderer, and what it looks like.
 
     tiles: (rows, columns) cycles of each tile, from its own handshake to the one that the next tile
-    can have. counts: of all tiles, by `Count`. light: (height, width), what passes, in units of
+    can have. samples: as tiles, those whose density is computed. counts: of all tiles, by `Count`. light: (height, width), what passes, in units of
     2^-transmittance_bits. image: (height, width, 3), or None if only cycles were asked for.
     """
 
@@ -98,6 +108,7 @@ class FrameCycles:
     shape: NetworkShape
     look: Look
     tiles: Longs
+    samples: Longs
     counts: Mapping[Count, int]
     light: Longs
     image: NDArray[np.uint8] | None
@@ -193,9 +204,10 @@ class _Job:
 
 @dataclass(frozen=True, eq=False)
 class _Row:
-    """A row of tiles: cycles of each, counts of all, and its pixels."""
+    """A row of tiles: cycles and samples of each, counts of all, and its pixels."""
 
     tiles: Longs
+    samples: Longs
     counts: Longs
     light: Longs
     image: NDArray[np.uint8] | None
@@ -240,6 +252,7 @@ def render_cycles(
         job.shape,
         look,
         np.stack([row.tiles for row in rows]),
+        np.stack([row.samples for row in rows]),
         {count: int(counts[count]) for count in Count},
         np.concatenate([row.light for row in rows]),
         np.concatenate(images) if images else None,
@@ -324,7 +337,7 @@ def _render_row(job: _Job, top: int) -> _Row:
     for left in range(0, camera.width, side):
         colored = _run_tile(job, machine, rays, left, top, start)
         counts += machine.counts
-        tiles.append(int(machine.counts[Count.CYCLES]))
+        tiles.append([machine.counts[Count.CYCLES], machine.counts[Count.SAMPLE]])
         tile = machine.light.reshape(side, side)
         right = min(left + side, camera.width)
         lights[:, left:right] = tile[: bottom - top, : right - left]
@@ -339,7 +352,8 @@ def _render_row(job: _Job, top: int) -> _Row:
         widths = config.fixed.transmittance_bits, config.fixed.color_bits
         image = pixels.finish(job.scene.field.white_background, *widths)
         image = image.reshape(*lights.shape, 3)
-    return _Row(np.array(tiles), counts, lights, image)
+    cycles, sampled = np.array(tiles, np.int64).T
+    return _Row(cycles, sampled, counts, lights, image)
 
 
 def _run_tile(job: _Job, m: Machine, rays: Rays, left: int, top: int, start: int) -> Longs:
