@@ -1,9 +1,9 @@
 """What each idea of the renderer buys, on all scenes: the tables and figure of a page.
 
-    python benchmarks/nerf_ablations.py --size 400x400 -o docs/nerf-ablations.md
+    python benchmarks/nerf_ablations.py -o docs/nerf-ablations.md
 
-A frame of each scene's first held-out view without each idea (`sim/nerf/renderer/ablations.py`), on
-a design: cycles, bytes of the scene, energy. The figure goes beside the page, as PNG. With --json
+Tiles of each scene's first held-out view without each idea (`sim/nerf/renderer/ablations.py`), on a
+design: cycles, bytes of the scene, energy. The figure goes beside the page, as PNG. With --json
 only the numbers are printed. Needs the extras nerf and plots.
 """
 
@@ -25,12 +25,12 @@ from oleaster.renderers import load_renderer
 from oleaster.sim.nerf.renderer.ablations import BASE, IDEAS, ablate
 
 
-def measure(scene: str, size: tuple[int, int], design: str) -> list[dict[str, Any]]:
+def measure(scene: str, size: tuple[int, int], design: str, every: int) -> list[dict[str, Any]]:
     """A row for each idea."""
     source = load_scene(scene)
     fixed, camera = fix_scene(source), source.views[0].camera.scaled(*size)
     rows = []
-    for each in ablate(source, fixed, camera, load_renderer(design)):
+    for each in ablate(source, fixed, camera, load_renderer(design), every=every):
         figures = each.figures
         rows.append(
             {
@@ -69,15 +69,15 @@ def table(title: str, found: dict[str, dict[str, float]]) -> list[str]:
     return [*lines, ""]
 
 
-def page(rows: list[dict[str, Any]], size: tuple[int, int], design: str, command: str) -> str:
+def page(rows: list[dict[str, Any]], given: argparse.Namespace, command: str) -> str:
     base = [row for row in rows if row["idea"] == BASE]
     sorted_rows = [row for row in rows if row["kept_bytes"]]
     lines = [
         "# What each idea buys",
         "",
-        f"Frames of {size[0]} x {size[1]} pixels of each scene's first held-out view, on `{design}`, "
-        "from the cycle model: with all ideas,",
-        "and without one at a time. Pixels are the same in all of them. Written by",
+        f"One of {given.every} tiles of each scene's first held-out view at {given.size} pixels, "
+        f"on `{given.design}`, by the cycle model: with all",
+        "ideas, and without one at a time. Pixels are the same in all of them. Written by",
         "",
         "```console",
         f"$ {command}",
@@ -99,8 +99,8 @@ def page(rows: list[dict[str, Any]], size: tuple[int, int], design: str, command
         "## Cycles, times those with all ideas",
         "",
         *table("without", ratios(rows, "cycles")),
-        "Sizes of encodings change look-ups, too: a plain tensor takes one for a cell, a chunked one "
-        "a look-up for each group of",
+        "Sizes of encodings change look-ups, too: a plain tensor takes one for a cell, a chunked "
+        "one a look-up for each group of",
         "components. So what is larger can be faster, if there is room for it.",
         "",
         "![cycles](nerf-ablations.png)",
@@ -130,20 +130,25 @@ def _moves(by_scene: dict[str, float]) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("scenes", nargs="*", default=scene_names(), metavar="SCENE")
-    parser.add_argument("--size", default="400x400", metavar="WxH")
+    parser.add_argument("--size", default="800x800", metavar="WxH")
+    parser.add_argument("--every", type=int, default=9, help="draw one of so many tiles; 9")
     parser.add_argument("--design", default="rtnerf-edge")
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/nerf-ablations.md"))
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     width, height = map(int, given.size.split("x"))
     started = time.perf_counter()
-    rows = [row for scene in given.scenes for row in measure(scene, (width, height), given.design)]
+    rows = [
+        row
+        for scene in given.scenes
+        for row in measure(scene, (width, height), given.design, given.every)
+    ]
     print(f"{time.perf_counter() - started:.0f} s", file=sys.stderr)
     if given.json:
         print(json.dumps(rows, indent=2))
         return
-    command = f"python benchmarks/nerf_ablations.py --size {given.size} --design {given.design}"
-    given.output.write_text(page(rows, (width, height), given.design, command))
+    command = f"python benchmarks/nerf_ablations.py --size {given.size} --every {given.every}"
+    given.output.write_text(page(rows, given, command))
     cycles = ratios(rows, "cycles")
     bars = {
         scene: {idea: by_scene[scene] for idea, by_scene in cycles.items()}

@@ -48,8 +48,8 @@ _ALL_MODES = DENSE, BITMAP, COORDINATES
 class Idea(NamedTuple):
     """What a frame is rendered without, and what is there instead.
 
-    modes: of chunks, those that a decoder knows; None: tensors are plain. exact: as the scene's own
-    encoding has it. sorts: samples are kept for that.
+    modes: of chunks, those that a decoder knows; None: tensors are plain. sorts: samples are kept
+    for that.
     """
 
     what: str
@@ -86,7 +86,7 @@ IDEAS: dict[str, Idea] = {
 
 @dataclass(frozen=True, eq=False)
 class Ablation:
-    """A frame without an idea. kept_bytes: of samples that wait to be sorted, of the fullest tile."""
+    """A frame without an idea. kept_bytes: of samples that wait for others, in the fullest tile."""
 
     name: str
     idea: Idea
@@ -101,9 +101,11 @@ def ablate(
     design: RendererDesign,
     names: Iterable[str] = tuple(IDEAS),
     *,
+    every: int = 1,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[Ablation]:
     """The frame without each idea in turn, BASE being with all of them. fixed: of the scene.
+    every: of each row of tiles only each so-many-th, for what all of them would take a while.
 
     FieldError if the scene does not fit the design.
     """
@@ -115,7 +117,7 @@ def ablate(
         idea = IDEAS[name]
         look, size = frame_looks(parts.encoded), own
         if idea.modes != _ALL_MODES:
-            look, size = _cut(parts.encoded, idea.modes)
+            look, size = _cut(parts.encoded, idea.modes, design.config.least_group)
         key = idea.terminate, idea.sampler, idea.blocks, idea.modes
         if key not in frames:
             frames[key] = render_cycles(
@@ -127,6 +129,7 @@ def ablate(
                 sampler=idea.sampler,
                 blocks=idea.blocks,
                 image=False,
+                every=every,
                 report=report,
             )
         figures = frame_figures(design, frames[key], parts.bytes - own + size, table)
@@ -136,29 +139,37 @@ def ablate(
         yield Ablation(name, idea, figures, kept)
 
 
-def tensor_bytes(encoded: Encoded, modes: tuple[int, ...] | None) -> tuple[int, Layout]:
-    """Directory and payload if chunks are in the smallest of the modes, in the best layout."""
+def tensor_bytes(
+    encoded: Encoded, modes: tuple[int, ...] | None, least_group: int = 1
+) -> tuple[int, Layout]:
+    """Directory and payload if chunks are in the smallest of the modes, in the best layout whose
+    elements have so many components or more."""
     codes = decode(encoded)
     if modes is None:
         return -(-codes.codes.size * codes.bits // 8), PLAIN
+    least = min(least_group, encoded.components)
+
+    def fits(group: int) -> bool:
+        return group >= least and group * codes.bits <= LARGEST_ELEMENT
+
     best = None
     for layout in layouts(encoded.components):
-        if layout == PLAIN or layout.group * codes.bits > LARGEST_ELEMENT:
+        if layout == PLAIN or not fits(layout.group):
             continue
         sizes = mode_sizes(codes, layout)[:, list(modes)].min(axis=1)
         size = int(sizes.sum()) + ENTRY_BITS // 8 * len(sizes)
         if best is None or size < best[0]:
             best = size, layout
-    assert best is not None  # of groups of one component
+    assert best is not None  # a decoder's elements have room for least_group components
     return best
 
 
-def _cut(encoded: Mapping[str, Encoded], modes: tuple[int, ...] | None) -> tuple[Look, int]:
-    found = {name: tensor_bytes(each, modes) for name, each in encoded.items()}
-    sizes = sum(size for size, _ in found.values())
-    return cut_looks(
-        {n: (encoded[n].components, layout) for n, (_, layout) in found.items()}
-    ), sizes
+def _cut(
+    encoded: Mapping[str, Encoded], modes: tuple[int, ...] | None, least_group: int
+) -> tuple[Look, int]:
+    found = {name: tensor_bytes(each, modes, least_group) for name, each in encoded.items()}
+    cuts = {name: (encoded[name].components, layout) for name, (_, layout) in found.items()}
+    return cut_looks(cuts), sum(size for size, _ in found.values())
 
 
 def _sample_bits(design: RendererDesign) -> int:

@@ -66,7 +66,7 @@ def sram_bits(frame: FrameCycles) -> dict[str, int]:
     """Bits read and written, by memory. Of a decoder's memory a whole row each time."""
     count, config = frame.counts, frame.config
     fixed = config.fixed
-    share, pixels = fixed.transmittance_bits + 1, config.pixels * frame.tiles.size
+    share, pixels = fixed.transmittance_bits + 1, config.pixels * frame.drawn
     ray = {name: 3 * number.bits for name, number in ray_fields(fixed).items()}
     slab = sum(ray[name] for name in ("mask_base", "mask_delta", "inverse", "exponent"))
     step = sum(ray[name] for name in ("field_base", "field_delta", "mask_base", "mask_delta"))
@@ -113,7 +113,7 @@ def multiplications(frame: FrameCycles) -> dict[str, float]:
     reciprocal = [(f.inverse_bits, f.inverse_address_bits + 4)] * 2
     projected = count[Count.BLOCK] + count[Count.CUBE]
     direction = [(ray["direction"], ray["direction"])] * 6
-    pixels = config.pixels * frame.tiles.size
+    pixels = config.pixels * frame.drawn
     share = f.transmittance_bits + 1
     return {
         "rays": pixels

@@ -55,6 +55,7 @@ Sampler = Literal["slabs", "balls", "uniform"]
 """How samples are found: by cubes, whose rays are cut with slabs or with balls, or one by one."""
 
 _KINDS, _PARTS = ("density", "color"), ("planes", "lines")
+_SHIFTED = 4  # tiles by which those that are drawn are further to the left in the next row
 _SAMPLES = 1 << 12  # of a tile that have a colour, to begin with
 _WALK_HEAD = 7  # cycles of a walk through cubes before its first word
 
@@ -99,7 +100,8 @@ class FrameCycles:
     """What a frame takes on one renderer, and what it looks like.
 
     tiles: (rows, columns) cycles of each tile, from its own handshake to the one that the next tile
-    can have. samples: as tiles, those whose density is computed. counts: of all tiles, by `Count`. light: (height, width), what passes, in units of
+    can have; 0 of one that was left out. samples: as tiles, those whose density is computed.
+    counts: of all tiles, by `Count`. light: (height, width), what passes, in units of
     2^-transmittance_bits. image: (height, width, 3), or None if only cycles were asked for.
     """
 
@@ -112,6 +114,11 @@ class FrameCycles:
     counts: Mapping[Count, int]
     light: Longs
     image: NDArray[np.uint8] | None
+
+    @property
+    def drawn(self) -> int:
+        """Tiles."""
+        return int(np.count_nonzero(self.tiles))
 
     @property
     def cycles(self) -> int:
@@ -131,7 +138,7 @@ class FrameCycles:
 
         Of stages that are there several times, as colour networks are, the mean of all.
         """
-        count, pixels = self.counts, self.config.pixels * self.tiles.size
+        count, pixels = self.counts, self.config.pixels * self.drawn
         return {
             "rays": RAY_INTERVAL * pixels,
             "block projector": CORNERS * count[Count.BLOCK],
@@ -223,6 +230,7 @@ def render_cycles(
     sampler: Sampler = "slabs",
     blocks: bool = True,
     image: bool = True,
+    every: int = 1,
     threads: int | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> FrameCycles:
@@ -230,18 +238,21 @@ def render_cycles(
 
     look: `frame_looks` of the encoding that the renderer's memories hold. terminate, blocks: False
     to do without the idea, as another sampler does; the RTL has them all. image: False for cycles
-    alone, in half the time. threads: as many as there are processors by default. FieldError if the
-    scene does not fit the configuration, or its network is not one of integers.
+    alone, in half the time. every: of each row of tiles only each so-many-th is drawn, other ones
+    in the next row; without image. threads: as many as there are processors by default. FieldError
+    if the scene does not fit the configuration, or its network is not one of integers.
     """
     config = config or RendererConfig()
     if not isinstance(scene.colors, FixedNetwork):
         raise FieldError("the cycle model needs a colour network of integers, not of floats")
+    if every > 1 and image:
+        raise ValueError("an image takes all tiles")
     job = _prepare(scene, look, camera, config, terminate, sampler, blocks, image)
     side = 1 << config.tile_bits
     tops = range(0, camera.height, side)
     rows: list[_Row] = []
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        for row in pool.map(partial(_render_row, job), tops):
+        for row in pool.map(partial(_render_row, job, every), tops):
             rows.append(row)
             report(len(rows), len(tops))
     counts = sum(row.counts for row in rows)
@@ -323,7 +334,7 @@ def _lattice(
     return Lattice(at, windows, home.astype(np.int64), word)
 
 
-def _render_row(job: _Job, top: int) -> _Row:
+def _render_row(job: _Job, every: int, top: int) -> _Row:
     """The tiles whose first row of pixels is `top`."""
     camera, config = job.frame.camera, job.config
     side = 1 << config.tile_bits
@@ -335,6 +346,9 @@ def _render_row(job: _Job, top: int) -> _Row:
     lights = np.zeros((bottom - top, camera.width), np.int64)
     tiles, parts = [], []
     for left in range(0, camera.width, side):
+        if (left // side + _SHIFTED * (top // side)) % every:
+            tiles.append([0, 0])
+            continue
         colored = _run_tile(job, machine, rays, left, top, start)
         counts += machine.counts
         tiles.append([machine.counts[Count.CYCLES], machine.counts[Count.SAMPLE]])
