@@ -302,7 +302,7 @@ NERF_UNITS: dict[str, UnitSpec] = {
         "a scene's images: the whole renderer, with registers on AXI4-Lite and memory on AXI4",
         {
             "tile_bits": Parameter(4, 3, 7, "a tile has 2**tile_bits pixels on a side"),
-            "axis_bits": Parameter(8, 5, 10, "the mask has up to 2**axis_bits cubes on an axis"),
+            "axis_bits": Parameter(8, 7, 10, "the mask has up to 2**axis_bits cubes on an axis"),
             "cell_bits": Parameter(8, 4, 12, "width of a point's number along the field's axes"),
             "cube_depth": _power(_RENDERER.cube_depth, 6, 20, "words of the memory of cubes"),
             "block_depth": _power(_RENDERER.block_depth, 4, 16, "words of the memory of blocks"),

@@ -72,7 +72,10 @@ BENCHES = {
     "color-features": "color_features",
     "shader": "shader",
     "compositor": "compositor",
+    "nerf-renderer": "nerf_renderer",
 }
+
+_ON_A_BUS = ("accelerator", "nerf-renderer")
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ def run_bench(
     """
     if unit not in BENCHES:
         raise ToolError(f"there is no bench for {unit!r}; there is one for {', '.join(BENCHES)}")
-    if unit == "accelerator" and "cocotbext-axi" not in {d.name for d in distributions()}:
+    if unit in _ON_A_BUS and "cocotbext-axi" not in {d.name for d in distributions()}:
         raise ToolError("the bench's bus is not installed; `pip install cocotbext-axi` brings it")
     parameters = json.loads(manifest.read_text())["parameters"]
     return run_cocotb(

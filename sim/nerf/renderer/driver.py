@@ -22,11 +22,16 @@ from oleaster.models.nerf.renderer.registers import (
     event_register,
     register_offset,
 )
-from oleaster.models.nerf.renderer.scene_list import ListEntry, list_bytes, target_name
+from oleaster.models.nerf.renderer.scene_list import (
+    LIST_ENTRY_BYTES,
+    ListEntry,
+    list_bytes,
+    target_name,
+)
 from oleaster.models.nerf.renderer.targets import PAIRS, Target, item_bits
 from oleaster.sim.driver import Device, DeviceError, DeviceTimeout
 
-__all__ = ["Frame", "LoadReport", "Part", "RendererDriver", "RendererError"]
+__all__ = ["Frame", "LoadReport", "Part", "RendererDriver", "RendererError", "list_block"]
 
 _INTERRUPTS = 1 << InterruptBit.DONE | 1 << InterruptBit.ERROR
 _CYCLES_AT_LEAST = 1_000_000
@@ -158,18 +163,10 @@ class RendererDriver:
 
     def _place(self, at: int, parts: Sequence[Part]) -> int:
         """A list and its items from `at` on; the first aligned byte behind them."""
-        entries, source = [], at + _aligned(32 * (len(parts) + 1))
-        for part in parts:
-            entries.append(ListEntry(part.target, 0, part.items, source))
-            source += _aligned(len(part.data))
-        self._require(source)
-        listed = list_bytes(entries)
-        for place, data in [
-            (at, listed),
-            *((entry.source, part.data) for entry, part in zip(entries, parts, strict=True)),
-        ]:
-            self.device.memory[place : place + len(data)] = np.frombuffer(data, np.uint8)
-        return source
+        data = list_block(at, parts)
+        self._require(at + len(data))
+        self.device.memory[at : at + len(data)] = np.frombuffer(data, np.uint8)
+        return at + len(data)
 
     def _require(self, size: int) -> None:
         if size > self.device.memory.size:
@@ -243,6 +240,21 @@ class RendererDriver:
 
     def _status(self, bit: Status) -> bool:
         return bool(self._read("STATUS") >> bit & 1)
+
+
+def list_block(at: int, parts: Sequence[Part]) -> bytes:
+    """A list of all parts, and their items behind it, as they lie from the address `at` on.
+
+    ValueError if there are more parts than a list can have.
+    """
+    data = bytearray(_aligned(LIST_ENTRY_BYTES * (len(parts) + 1)))
+    entries = []
+    for part in parts:
+        entries.append(ListEntry(part.target, 0, part.items, at + len(data)))
+        data += part.data + bytes(_aligned(len(part.data)) - len(part.data))
+    listed = list_bytes(entries)
+    data[: len(listed)] = listed
+    return bytes(data)
 
 
 def _aligned(size: int) -> int:

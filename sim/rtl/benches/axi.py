@@ -51,11 +51,16 @@ class _Write(AxiRamWrite):
 class Machine:
     """`dut`, a memory on its m_axi and a host on its s_axi.
 
+    offset_of: from a register's name to its address; the accelerator's by default.
+
     memory, writes: uint8 (memory_bytes,), what the memory holds and how often each byte was
     written. read, write: the memory's sides of the bus.
     """
 
-    def __init__(self, dut: Any, memory_bytes: int) -> None:
+    def __init__(
+        self, dut: Any, memory_bytes: int, offset_of: Callable[[str], int] = register_offset
+    ) -> None:
+        self._offset_of = offset_of
         logging.getLogger(f"cocotb.{dut._name}").setLevel(logging.ERROR)
         self.dut = dut
         raw = bytearray(memory_bytes)
@@ -105,12 +110,12 @@ class Machine:
 
     async def set(self, name: str, value: int) -> int:
         """Write a register; the response, 0 if all is well."""
-        answer = await self.host.write(register_offset(name), value.to_bytes(4, "little"))
+        answer = await self.host.write(self._offset_of(name), value.to_bytes(4, "little"))
         return int(answer.resp)
 
     async def get(self, name: str) -> int:
         """Read a register, which must be answered well."""
-        answer = await self.host.read(register_offset(name), 4)
+        answer = await self.host.read(self._offset_of(name), 4)
         assert answer.resp == 0, f"a read of {name} was answered with {answer.resp}"
         return int.from_bytes(answer.data, "little")
 
