@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DESIGNS",
+    "IDEAS_TILES",
     "DesignRow",
     "IdeaRow",
     "RtnerfEvaluation",
@@ -33,6 +34,12 @@ DESIGNS = {"rtnerf-edge": "RT-NeRF Edge", "rtnerf-cloud": "RT-NeRF Cloud"}
 
 SIZE = 800, 800
 """Pixels of a frame, width and height: those of the published figures and of the baselines."""
+
+IDEAS_OF = "lego"
+"""The scene that is rendered without each idea, too."""
+
+IDEAS_TILES = 4
+"""Of whose tiles one in so many is drawn for that."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +89,14 @@ class SceneRow:
 
 @dataclass(frozen=True)
 class IdeaRow:
-    """A scene without one of the ideas: cycles, bytes and energy over those with all of them."""
+    """A scene on the first design without one of the ideas. instead: what is there for it.
+
+    cycles, bytes (of the scene in memory), energy: over those of a frame with all ideas.
+    """
 
     scene: str
     idea: str
+    instead: str
     cycles: float
     bytes: float
     energy: float
@@ -156,17 +167,19 @@ def evaluation_of(
 def evaluate_rtnerf(
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> RtnerfEvaluation:
-    """The first held-out view of all scenes; takes a minute for each.
+    """The first held-out view of all scenes; takes a minute for each, and some for the ideas.
 
-    report: called with scenes done and all. Raises CompilerMissingError without numba.
+    report: called with what is done and all of it. Raises CompilerMissingError without numba.
     """
     designs = [load_renderer(name) for name in DESIGNS]
     rows: list[SceneRow] = []
     names = scene_names()
     for i, name in enumerate(names):
         rows += _scene(name, designs)
-        report(i + 1, len(names))
-    return evaluation_of([_design(each) for each in designs], rows, [])
+        report(i + 1, len(names) + 1)
+    ideas = _ideas(IDEAS_OF, designs[0])
+    report(len(names) + 1, len(names) + 1)
+    return evaluation_of([_design(each) for each in designs], rows, ideas)
 
 
 def _scene(name: str, designs: list[RendererDesign]) -> list[SceneRow]:
@@ -197,6 +210,26 @@ def _scene(name: str, designs: list[RendererDesign]) -> list[SceneRow]:
             decibel,
         )
         for figures in simulate_designs(scene, fixed, camera, designs, image=False)
+    ]
+
+
+def _ideas(name: str, design: RendererDesign) -> list[IdeaRow]:
+    from oleaster.sim.nerf.renderer.ablations import ablate  # imports numba, if it is there
+
+    scene = load_scene(name)
+    camera = scene.views[0].camera.scaled(*SIZE)
+    whole, *others = ablate(scene, fix_scene(scene), camera, design, every=IDEAS_TILES)
+    base = whole.figures
+    return [
+        IdeaRow(
+            name,
+            each.name,
+            each.idea.what,
+            each.figures.cycles / base.cycles,
+            each.figures.scene_bytes / base.scene_bytes,
+            each.figures.energy.total / base.energy.total,
+        )
+        for each in others
     ]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from oleaster import __version__
 from oleaster.io import write_bytes
 from oleaster.plots import bar_groups, save_figure
-from oleaster.reproduce.rtnerf import DESIGNS, DesignRow, RtnerfEvaluation, SceneRow
+from oleaster.reproduce.rtnerf import DESIGNS, IDEAS_TILES, DesignRow, RtnerfEvaluation, SceneRow
 from oleaster.reproduce.rtnerf_published import FIGURES, Figure, Work
 from oleaster.reproduce.tables import table
 
@@ -83,7 +83,7 @@ def markdown(found: RtnerfEvaluation) -> str:
         _instead(found),
         _differences(found),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return "\n\n".join(parts) + "\n"
 
 
 def _head(found: RtnerfEvaluation) -> str:
@@ -277,21 +277,17 @@ def _by_inputs(design: DesignRow, row: SceneRow) -> float:
 
 
 def _ideas(found: RtnerfEvaluation) -> str:
-    if not found.ideas:
-        return ""
-    scenes = list(dict.fromkeys(row.scene for row in found.ideas))
-    blocks = [
-        "## Each idea taken away\n\n"
-        "Times the cycles, the bytes and the energy that a frame takes with all of them."
+    rows = [
+        (row.idea, row.instead, f"{row.cycles:.2f}", f"{row.bytes:.2f}", f"{row.energy:.2f}")
+        for row in found.ideas
     ]
-    for scene in scenes:
-        rows = [
-            (row.idea, f"{row.cycles:.2f}", f"{row.bytes:.2f}", f"{row.energy:.2f}")
-            for row in found.ideas
-            if row.scene == scene
-        ]
-        blocks.append(table((f"{scene}", "cycles", "bytes", "energy"), rows, left=1))
-    return "\n\n".join(blocks)
+    header = ("without", "instead", "cycles", "bytes of the scene", "energy")
+    return f"""## Each idea taken away
+
+One in {IDEAS_TILES} tiles of {found.ideas[0].scene} on `{found.designs[0].name}`, times what they
+take with all ideas. The image stays the same. docs/nerf-ablations.md has all scenes.
+
+{table(header, rows, left=2)}"""
 
 
 def _instead(found: RtnerfEvaluation) -> str:
