@@ -30,7 +30,7 @@ from oleaster.plots import bar_groups, check_figure_file, save_figure
 if TYPE_CHECKING:
     from oleaster.sim.nerf.renderer.design import FrameFigures
 
-__all__ = ["figures_result", "simulate"]
+__all__ = ["figures_result", "show", "simulate"]
 
 _DESIGN = "rtnerf-edge"
 _SIDE = "800x800"
@@ -130,7 +130,7 @@ def simulate(
     if json:
         print_json(result)
     else:
-        _show(result, found)
+        show(result, found)
 
 
 def figures_result(figures: FrameFigures) -> dict[str, Any]:
@@ -188,7 +188,8 @@ def _names(given: list[str]) -> list[str]:
     return names
 
 
-def _show(result: dict[str, Any], found: list[FrameFigures]) -> None:
+def show(result: dict[str, Any], found: list[FrameFigures]) -> None:
+    """Print what `result` has, as tables. found: of each design."""
     first = found[0]
     print_table(
         ("stage", ">Mcycles", *(f">busy on {each.design.name} %" for each in found)),
