@@ -43,7 +43,7 @@ def main() -> None:
     print(f"loaded {found.facts['scene_bytes']:,} bytes in {found.facts['load_cycles']:,} cycles")
     for event, count in found.facts["events"].items():
         print(f"{event:16}{count:12,}")
-    raise SystemExit(wrong > 0)
+    raise SystemExit(int(wrong > 0))
 
 
 if __name__ == "__main__":

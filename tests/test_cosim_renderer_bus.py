@@ -33,14 +33,16 @@ from oleaster.sim.accelerator.memory import MemoryTiming
 from oleaster.sim.driver import DeviceError
 from oleaster.sim.nerf.renderer.driver import Part, RendererDriver, RendererError
 from oleaster.sim.rtl.accelerator_device import RtlDevice, build_device
+from oleaster.sim.rtl.toolchain import ToolError
 
 pytestmark = pytest.mark.rtl
 
 CONFIG = RendererConfig(
-    tile_bits=3, density_words=256, color_words=512, cube_depth=300, block_depth=32
+    tile_bits=4, density_words=256, color_words=512, cube_depth=300, block_depth=32
 )
 SIDE = 1 << CONFIG.tile_bits
-MEMORY_BYTES = 1 << 20
+WIDE, HIGH = 2 * SIDE + 4, SIDE + 4  # three tiles by two
+MEMORY_BYTES = 1 << 21
 BEATS = constants_beats(CONFIG)
 SLVERR = 2
 TIMINGS = [
@@ -51,10 +53,14 @@ TIMINGS = [
 
 
 @pytest.fixture(scope="module")
-def executable(tmp_path_factory):
+def verilog(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(top, "TileRenderer", StandIn)
-        verilog, _ = write_design(top.NerfRenderer(CONFIG), tmp_path_factory.mktemp("renderer"))
+        return write_design(top.NerfRenderer(CONFIG), tmp_path_factory.mktemp("renderer"))[0]
+
+
+@pytest.fixture(scope="module")
+def executable(verilog):
     return build_device(verilog, CONFIG.data_bits, BURST_BEATS, OUTSTANDING)
 
 
@@ -111,12 +117,11 @@ def tiles_of(width, height):
     return -(-width // SIDE) * -(-height // SIDE)
 
 
-@pytest.mark.parametrize("timing", TIMINGS, ids=range(len(TIMINGS)))
-def test_every_item_arrives_and_every_pixel_leaves(executable, timing):
+def check_items_and_pixels(executable, timing):
     before = 0
     with RtlDevice(executable, timing, MEMORY_BYTES) as device:
         driver = RendererDriver(device)
-        for seed, (width, height) in enumerate(((1, 1), (20, 13), (41, 8))):
+        for seed, (width, height) in enumerate(((1, 1), (WIDE, HIGH), (5 * SIDE, SIDE + 1))):
             parts, constants = some_parts(seed), some_constants(seed)
             loaded = driver.load(parts)
             before = digest(writes_of(parts), before)
@@ -139,6 +144,34 @@ def test_every_item_arrives_and_every_pixel_leaves(executable, timing):
             assert len(places) == size == places[-1] - places[0] + 1
             assert device.writes.max() == 1
             assert not device.memory[places[3::4]].any()
+
+
+@pytest.mark.parametrize("timing", TIMINGS, ids=range(len(TIMINGS)))
+def test_every_item_arrives_and_every_pixel_leaves(executable, timing):
+    check_items_and_pixels(executable, timing)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        # A burst is asked for when the queue has no room for it.
+        ("kept <= 6'h30", "kept <= 6'h3f"),
+        # Too many bursts wait for an answer.
+        ("unanswered != 3'h4", "unanswered != 3'h5"),
+        # The next row of tiles begins in the middle of these.
+        ("3'h0, stride, 4'h0", "4'h0, stride, 3'h0"),
+        # An item is taken from the next one's place.
+        ("items_left == 1'h1", "items_left == 2'h2"),
+    ],
+)
+def test_a_broken_circuit_is_found(verilog, tmp_path, right, wrong):
+    text = verilog.read_text()
+    assert text.count(right) == 1
+    broken = tmp_path / verilog.name
+    broken.write_text(text.replace(right, wrong))
+    executable = build_device(broken, CONFIG.data_bits, BURST_BEATS, OUTSTANDING)
+    with pytest.raises((AssertionError, DeviceError, ToolError)):
+        check_items_and_pixels(executable, MemoryTiming(100))
 
 
 def test_a_read_error_at_any_beat_stops_cleanly(executable):
@@ -173,14 +206,14 @@ def test_a_write_error_at_any_burst_stops_cleanly(executable):
     with RtlDevice(executable, MemoryTiming.random(9, 0.3, 2), MEMORY_BYTES) as device:
         driver = RendererDriver(device)
         driver.load([])
-        for burst in range(tiles_of(20, 12) * SIDE):
+        for burst in range(tiles_of(WIDE, HIGH) * SIDE):
             device.fail_write(burst, 2 + burst % 2)
             with pytest.raises(RendererError, match="answered a write with an error") as found:
-                driver.render(some_constants(), 20, 12)
+                driver.render(some_constants(), WIDE, HIGH)
             assert found.value.cause == Cause.WRITE_RESPONSE
             tiles = driver.device.read_register(register_offset("TILES"))
             assert burst // SIDE < tiles <= burst // SIDE + 3
-        driver.render(some_constants(), 20, 12)
+        driver.render(some_constants(), WIDE, HIGH)
 
 
 GOOD = ListEntry(Target.CUBES, 0, 4, 0x1000)
@@ -287,11 +320,11 @@ def test_the_widest_and_the_highest_image_reach_their_tiles(device):
     # Far too long to render: the last column's tile shows that counters are wide enough.
     driver = RendererDriver(device)
     driver.load([])
-    constants = some_constants(1, (16376, 0), 1 << 23)
+    constants = some_constants(1, (16384 - SIDE, 0), 1 << 23)
     with pytest.raises(RendererError, match=r"color_blob\[2\]: falling"):
         driver.render(constants, 16384, 1)
     assert value(device, "TILES") == 16384 // SIDE
-    constants = some_constants(1, (0, 16376), 2)
+    constants = some_constants(1, (0, 16384 - SIDE), 2)
     with pytest.raises(RendererError, match=r"density_blob\[0\]: count"):
         driver.render(constants, 1, 16384)
     assert value(device, "TILES") == 16384 // SIDE
@@ -305,7 +338,7 @@ def test_a_fault_ends_the_frame_with_its_tile(executable, place):
         driver.load([])
         constants = some_constants(place, (left, above), 0x5 << 4 * place)
         with pytest.raises(RendererError) as found:
-            driver.render(constants, 20, 12)
+            driver.render(constants, WIDE, HIGH)
         faults = [Fault(0)] * 6
         faults[place] = Fault.MODE | Fault.OUTSIDE
         assert (found.value.cause, list(found.value.faults)) == (Cause.FAULT, faults)
@@ -313,7 +346,7 @@ def test_a_fault_ends_the_frame_with_its_tile(executable, place):
         assert value(device, "TILES") == place + 1
         assert device.counts().write_bursts == (place + 1) * SIDE
         assert (value(device, "FAULTS"), value(device, "STATUS")) == (0, 1 << Status.LOADED)
-        driver.render(some_constants(place), 20, 12)
+        driver.render(some_constants(place), WIDE, HIGH)
 
 
 def test_a_reset_at_any_time_leaves_it_as_new(executable):
@@ -328,20 +361,20 @@ def test_a_reset_at_any_time_leaves_it_as_new(executable):
             device.reset()
             assert value(device, "STATUS") == 0
         driver.load(parts)
-        cycles = driver.render(constants, 20, 12).cycles
+        cycles = driver.render(constants, WIDE, HIGH).cycles
         for at in rng.integers(1, cycles, 12):
             device.reset()
             driver.load(parts)
-            for name, number in (("FRAME_LOW", 0), ("WIDTH", 20), ("HEIGHT", 12)):
+            for name, number in (("FRAME_LOW", 0), ("WIDTH", WIDE), ("HEIGHT", HIGH)):
                 device.write_register(register_offset(name), number)
             driver.render(constants, 8, 8)
             device.write_register(register_offset("CONTROL"), 1 << ControlBit.RENDER)
             device.run(int(at))
         device.reset()
         driver.load(parts)
-        frame = driver.render(constants, 20, 12)
+        frame = driver.render(constants, WIDE, HIGH)
         before = digest([*writes_of(parts), *written(constants)])
-        np.testing.assert_array_equal(frame.image, expected(20, 12, before, constants))
+        np.testing.assert_array_equal(frame.image, expected(WIDE, HIGH, before, constants))
 
 
 def test_registers_answer_as_the_map_says(device):
