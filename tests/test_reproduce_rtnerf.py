@@ -116,6 +116,8 @@ def test_frames_are_the_cycle_models(run: tuple[Path, dict[str, Any]]) -> None:
         assert (row["cycles"], row["dram_bytes"]) == (figures.cycles, figures.dram_bytes)
         assert result["fps"] == row["fps"] == pytest.approx(1e9 / figures.cycles)
         assert row["busy"] == figures.busy
+        units = result["networks"] * figures.cycles / row["colored"]
+        assert row["color_cycles"] == pytest.approx(units * figures.busy["colour networks"])
         assert row["energy_mj"] == pytest.approx(sum(row["energy_parts_mj"].values()))
         drawn = fixed.render(camera).counters
         assert row["colored"] == drawn.colored
@@ -184,6 +186,7 @@ def _row(design: str, scene: str, cycles: int, **others: Any) -> SceneRow:
         "density": 1000,
         "colored": 500,
         "network_macs": 500 * 36_000,
+        "color_cycles": 150.0,
         "psnr_db": 35.0,
     }
     return SceneRow(design, scene, cycles, fps, **{**usual, **others})
@@ -220,7 +223,7 @@ def test_means_and_ratios_of_the_page() -> None:
     ):
         assert line in page, line
     # 18 million products at 512 thousand million a second; 500 samples at 75 cycles in 8 encoders.
-    assert "| lego | 0.0 | 0 | 28,444.44 | 426,666.67 | 40.00 |" in page
+    assert "| lego | 0.0 | 0 | 28,444.44 | 426,666.67 | 213,333.33 | 40.00 |" in page
     assert "| shader | 25 % | 25 % |" in page
     assert "static 60 %, core 40 %" in page
     for work in published().works:

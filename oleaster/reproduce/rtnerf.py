@@ -16,7 +16,7 @@ from oleaster.reproduce.rtnerf_baselines import Baseline, baselines
 from oleaster.reproduce.rtnerf_published import RtnerfPublished, published
 
 if TYPE_CHECKING:
-    from oleaster.sim.nerf.renderer.design import RendererDesign
+    from oleaster.sim.nerf.renderer.design import FrameFigures, RendererDesign
 
 __all__ = [
     "DESIGNS",
@@ -69,7 +69,8 @@ class SceneRow:
     leave out, too; its parts are those of `FrameEnergy`. bottleneck: the stage that moves on most.
     busy: by stage, the share of all renderers' cycles in which it does. density, colored: samples
     whose density, whose colour is computed. network_macs: 8-bit products of all these colours.
-    psnr_db: of the view in its own size, against the held-out image.
+    color_cycles: of a colour unit, for each of them in the mean. psnr_db: of the view in its own
+    size, against the held-out image.
     """
 
     design: str
@@ -84,6 +85,7 @@ class SceneRow:
     density: int
     colored: int
     network_macs: int
+    color_cycles: float
     psnr_db: float
 
 
@@ -207,10 +209,17 @@ def _scene(name: str, designs: list[RendererDesign]) -> list[SceneRow]:
             figures.frame.events["sample"],
             figures.frame.events["color_sample"],
             figures.network_macs,
+            _color_cycles(figures),
             decibel,
         )
         for figures in simulate_designs(scene, fixed, camera, designs, image=False)
     ]
+
+
+def _color_cycles(figures: FrameFigures) -> float:
+    units = figures.design.renderers * figures.design.config.networks
+    busy = figures.busy["colour networks"] * units * figures.cycles
+    return busy / figures.frame.events["color_sample"]
 
 
 def _ideas(name: str, design: RendererDesign) -> list[IdeaRow]:

@@ -238,18 +238,20 @@ def _bound(found: RtnerfEvaluation) -> str:
             f"{row.network_macs * goal / _hertz(edge):,.0f}",
             f"{_by_products(edge, row):,.2f}",
             f"{_by_inputs(edge, row):,.2f}",
+            f"{_by_units(edge, row):,.2f}",
             f"{row.fps:,.2f}",
         )
         for row in found.of(edge.name)
     ]
     header = ("scene", "GMAC a frame", f"MAC a cycle for {goal:g} FPS")
-    bounds = ("FPS by products", "FPS by inputs", "FPS")
+    bounds = ("FPS by products", "FPS by inputs", "FPS by colour units", "FPS")
+    a_color = sum(row.color_cycles for row in found.of(edge.name)) / len(rows)
     return f"""## What bounds the frame rate
 
 The colour network runs once for every sample whose weight is above 1e-4. It bounds `{edge.name}`
 by its {edge.macs:,} products a cycle, if none is idle, and by its {edge.networks} encoders of
-the network's inputs, which take {edge.encode_cycles} cycles a sample each. A colour unit does one
-after the other, so that it takes the sum of both times.
+the network's inputs, which take {edge.encode_cycles} cycles a sample each. A colour unit loads a
+batch, encodes and multiplies one after the other: {a_color:.0f} cycles a sample in all.
 
 {table((*header, *bounds), rows, left=1)}
 
@@ -270,6 +272,10 @@ def _hertz(design: DesignRow) -> float:
 
 def _by_products(design: DesignRow, row: SceneRow) -> float:
     return _hertz(design) * design.macs / row.network_macs
+
+
+def _by_units(design: DesignRow, row: SceneRow) -> float:
+    return _hertz(design) * design.networks / (row.color_cycles * row.colored)
 
 
 def _by_inputs(design: DesignRow, row: SceneRow) -> float:
@@ -335,9 +341,9 @@ def _differences(found: RtnerfEvaluation) -> str:
     goal = _value(theirs, "fps")
     rows = found.of(edge.name)
     needed = sum(row.network_macs for row in rows) / len(rows) * goal / _hertz(edge)
-    products, inputs = (
+    products, inputs, units = (
         len(rows) / sum(1 / bound(edge, row) for row in rows)
-        for bound in (_by_products, _by_inputs)
+        for bound in (_by_products, _by_inputs, _by_units)
     )
     fps = found.mean_fps(edge.name)
     colored = sum(row.colored for row in rows) / sum(row.density for row in rows)
@@ -351,9 +357,10 @@ def _differences(found: RtnerfEvaluation) -> str:
 
 - **Speed.** {goal:g} FPS on these fields take {needed:,.0f} products a cycle in the mean;
   `{edge.name}` has {edge.macs:,}, which alone would allow {products:,.1f} FPS; its encoders of
-  inputs alone {inputs:,.1f}; it reaches {fps:,.1f}. How many products RT-NeRF has, and of how many
-  bits, is not known. Nor is what share of samples it colours: here it is {100 * colored:.0f} % of
-  those whose density is computed.
+  inputs alone {inputs:,.1f}, its colour units as they are {units:,.1f}; it reaches {fps:,.1f}, as
+  they wait for samples the rest of the time. How many products RT-NeRF has, and of how many bits,
+  is not known. Nor is what share of samples it colours: here it is {100 * colored:.0f} % of those
+  whose density is computed.
 - **Fields.** Ours have 4 components of density and 12 of colour in each pair, on about 128^3
   points; RT-NeRF's own are not known. TensoRF's usual ones have 16 and 48 on 300^3 points, and the
   same network behind them: decoding and interpolation weigh less here, the network as much.
