@@ -1,7 +1,7 @@
 """The colour network for millions of samples: `FixedNetwork`, its steps between products compiled.
 
 Equal bit for bit (a test holds it), in a tenth of the time. Products of matrices are numpy's, in
-float64, which holds every sum.
+float32 where that holds every sum, else in float64.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from oleaster.sim.nerf.renderer.values import Codes, cells, products
 __all__ = ["FastNetwork"]
 
 Doubles = NDArray[np.float64]
+Floats = NDArray[np.float32]
 
 _SAMPLES = 1 << 12  # at once, so that a batch stays in a core's cache
+_EXACT = 1 << 24  # integers up to it are floats of 32 bits
 _SUM_BITS = 32  # of the array's accumulators
 
 
@@ -41,13 +43,13 @@ class _Scale(NamedTuple):
 class _Coder(NamedTuple):
     """`Rounding`; border: beyond all integers if there is none."""
 
-    alone: Doubles
+    alone: Floats
     border: int
 
     @classmethod
     def of(cls, rounding: Rounding) -> _Coder:
         border = 2 * SATURATION if rounding.border is None else rounding.border
-        return cls(rounding.alone.astype(np.float64), border)
+        return cls(rounding.alone.astype(np.float32), border)
 
 
 class FastNetwork:
@@ -59,9 +61,11 @@ class FastNetwork:
         self._inputs = _Scale.of(network.inputs)
         self._after = [_Scale.of(stage.after) for stage in network.stages]
         self._coders = [_Coder.of(stage.rounding) for stage in network.stages]
-        self._weights = [
-            np.ascontiguousarray(stage.weights.T.astype(np.float64)) for stage in network.stages
-        ]
+        self._weights = [np.ascontiguousarray(stage.weights.T) for stage in network.stages]
+        # Sums up to an operand's magnitude times this are exact in float32.
+        self._largest = [int(np.abs(each).sum(axis=0).max()) for each in self._weights]
+        self._narrow = [each.astype(np.float32) for each in self._weights]
+        self._wide = [each.astype(np.float64) for each in self._weights]
         config = network.config
         self._sources = _sources(network)
         self._sines = sines(config.wave_address_bits, config.wave_bits)
@@ -75,23 +79,32 @@ class FastNetwork:
         return found
 
     def _batch(self, at: Longs, directions: Longs) -> Longs:
-        network, weights = self.network, self._weights
-        operands = np.zeros((len(at), len(weights[0])))
+        operands = self._room(at, 0)
         room = np.empty((3, max(3, int(self.codes.components.max()))), np.int64)
         _code_products(at, self.codes, self._products, self._coders[0], room, operands)
-        features = operands @ weights[0]
-        operands = np.zeros((len(at), len(weights[1])))
+        features = self._multiply(operands, 0)
+        operands = self._room(at, 1)
         _code_inputs(
             features, directions, self._sources, self._sines, self._after[0], self._inputs,
             self._coders[1], operands,
         )  # fmt: skip
         for stage in (1, 2):
-            sums = operands @ weights[stage]
-            operands = np.zeros((len(at), len(weights[stage + 1])))
+            sums = self._multiply(operands, stage)
+            operands = self._room(at, stage + 1)
             _code_hidden(sums, self._after[stage], self._coders[stage + 1], operands)
-        logits = operands @ weights[3]
+        logits = self._multiply(operands, 3)
         _scale_all(logits, self._after[3])
-        return network.sigmoid(logits.astype(np.int64))
+        return self.network.sigmoid(logits.astype(np.int64))
+
+    def _room(self, at: Longs, stage: int) -> Floats:
+        """For a stage's operands; the padding of their columns is 0."""
+        return np.zeros((len(at), len(self._weights[stage])), np.float32)
+
+    def _multiply(self, operands: Floats, stage: int) -> Doubles:
+        peak = max(float(operands.max()), -float(operands.min()))
+        if peak * self._largest[stage] <= _EXACT:
+            return (operands @ self._narrow[stage]).astype(np.float64)
+        return operands.astype(np.float64) @ self._wide[stage]
 
 
 def _sources(network: FixedNetwork) -> Longs:
@@ -118,7 +131,7 @@ def _scaled(value: float, scale: _Scale, column: int, low: float) -> float:
 
 
 @kernel
-def _code_pairs(row: Doubles, coder: _Coder) -> None:
+def _code_pairs(row: Floats, coder: _Coder) -> None:
     """`Rounding.__call__` of a row, in place."""
     for i in range(0, len(row), 2):
         even, odd = int(row[i]), int(row[i + 1])
@@ -131,7 +144,7 @@ def _code_pairs(row: Doubles, coder: _Coder) -> None:
 
 @kernel
 def _code_products(
-    at: Longs, codes: Codes, scale: _Scale, coder: _Coder, room: Longs, out: Doubles
+    at: Longs, codes: Codes, scale: _Scale, coder: _Coder, room: Longs, out: Floats
 ) -> None:
     """Codes of the products of samples at (n, 3). room: (3, most components, at least 3)."""
     cell, weight, found = room[0], room[1], room[2]
@@ -148,7 +161,7 @@ def _code_products(
 @kernel
 def _code_inputs(
     sums: Doubles, directions: Longs, sources: Longs, waves: Longs, after: _Scale, scale: _Scale,
-    coder: _Coder, out: Doubles,
+    coder: _Coder, out: Floats,
 ) -> None:  # fmt: skip
     """Codes of the first layer's inputs: `encode_inputs`. sums: (n, features) of the basis."""
     features, mask = sums.shape[1], len(waves) - 1
@@ -173,7 +186,7 @@ def _code_inputs(
 
 
 @kernel
-def _code_hidden(sums: Doubles, after: _Scale, coder: _Coder, out: Doubles) -> None:
+def _code_hidden(sums: Doubles, after: _Scale, coder: _Coder, out: Floats) -> None:
     """Codes of what a layer's sums are after it: 0 if negative."""
     for i in range(len(sums)):
         for j in range(sums.shape[1]):
