@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from oleaster.hw.accelerator.layouts import AddressWord, ReadBeat
 from oleaster.hw.accelerator.queue import Queue
@@ -20,7 +21,7 @@ from oleaster.models.nerf.renderer.scene_list import (
     MOST_ENTRIES,
     capacities,
 )
-from oleaster.models.nerf.renderer.targets import ITEM_BITS, TARGET_BITS, Target
+from oleaster.models.nerf.renderer.targets import ITEM_BITS, TARGET_BITS, WRITE_ADDRESS_BITS, Target
 
 __all__ = ["EntryLayout", "ListLoader", "constants_beats"]
 
@@ -111,8 +112,8 @@ class ListLoader(RendererBlock):
         descriptor = Signal(EntryLayout())
         is_bad = self._judge(m, descriptor, is_frame)
 
-        beats_left = Signal(range((1 << 20) + 1))
-        items_left = Signal(range((1 << 20) + 1))
+        beats_left = Signal(WRITE_ADDRESS_BITS + 1)
+        items_left = Signal(WRITE_ADDRESS_BITS + 1)
         kept = Signal(range(depth + 1))  # beats asked for, until they have left the queue
         in_items = Signal()
         failed = Signal()
@@ -159,7 +160,9 @@ class ListLoader(RendererBlock):
                     beats_left.eq(descriptor.items),
                 ]
                 with m.If(descriptor.target[:TARGET_BITS] >= Target.CUBES):
-                    m.d.sync += beats_left.eq((descriptor.items + (_PARTS - 1)) >> 2)
+                    m.d.sync += beats_left.eq(
+                        (descriptor.items + (_PARTS - 1)) >> exact_log2(_PARTS)
+                    )
                 with m.If(failed):
                     stop(Cause.READ_RESPONSE)
                 with m.Elif(descriptor.items == 0):
