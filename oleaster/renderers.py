@@ -18,7 +18,7 @@ from dataclasses import fields, replace
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -110,7 +110,7 @@ def load_renderer(source: str, overrides: Mapping[str, int | str] | None = None)
     )
 
 
-def _known_sizes(config: Mapping[str, int]) -> dict[str, int]:
+def _known_sizes(config: Mapping[str, int]) -> dict[str, Any]:
     known = [each.name for each in fields(RendererConfig) if isinstance(each.default, int)]
     for key, value in config.items():
         if key not in known:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from oleaster import models, sim
 from oleaster.models.cache import cache_root
@@ -35,7 +36,7 @@ def kernel(function: Function) -> Function:
     takes from another file has changed.
     """
     try:
-        import numba
+        numba: Any = import_module("numba")
     except ImportError as error:
         raise CompilerMissingError(
             'the renderer\'s cycle model needs numba: pip install "oleaster[nerf]"'
@@ -44,6 +45,7 @@ def kernel(function: Function) -> Function:
     before = config.CACHE_DIR
     config.CACHE_DIR = _folder()
     try:
+        # Kernels make no arrays; counting who holds their arguments would take half of the time.
         return cast(Function, numba.njit(cache=True, nogil=True, _nrt=False)(function))
     finally:
         config.CACHE_DIR = before

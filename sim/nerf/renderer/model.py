@@ -255,7 +255,7 @@ def render_cycles(
         for row in pool.map(partial(_render_row, job, every), tops):
             rows.append(row)
             report(len(rows), len(tops))
-    counts = sum(row.counts for row in rows)
+    counts = np.sum([row.counts for row in rows], axis=0)
     images = [row.image for row in rows if row.image is not None]
     return FrameCycles(
         camera,
