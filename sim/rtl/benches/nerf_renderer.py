@@ -32,6 +32,7 @@ from oleaster.sim.rtl.cosim import bench_config
 MEMORY_BYTES = 1 << 20
 FAULTS = 8
 PATIENCE = 2_000_000  # cycles of a command
+_SMALL = 0.2  # where the bus counts, not the pixels
 _SIZE = 20, 18, 22  # of the field
 _MASK = 9, 8, 10
 
@@ -110,18 +111,16 @@ class _Job:
         return np.rint(self.fixed.render(self.camera).image * 255).astype(np.uint8)
 
 
-def _job(rng: np.random.Generator) -> _Job:
-    """More than a tile, by a few pixels."""
+def _job(rng: np.random.Generator, zoom: float) -> _Job:
+    """More than a tile, by a few pixels. zoom: of the scene's size, beside a tile's."""
     side = 1 << CONFIG.tile_bits
     decoded, encoded = encode_field(_field(rng), 6)
     scene = Scene(decoded, encoded, (), Facts("", "", "", "", "", (), (), 0, 0))
     fixed = fix_scene(scene)
     image = scene_image(scene, fixed, CONFIG)
     origin = 3.5 * np.array([np.cos(0.6), np.sin(0.6), 0.4])
-    origin = origin.astype(np.float64)
-    camera = look_at(
-        origin, np.zeros(3), width=side + 3, height=side - 1, focal=1.5 * side + rng.random()
-    )
+    focal = 1.8 * zoom * side + rng.random()
+    camera = look_at(origin, np.zeros(3), width=side + 3, height=side - 1, focal=focal)
     word = constants_word(fixed, image.encoded, camera, CONFIG)
     scene_at = ALIGNMENT * int(rng.integers(1, 20))
     loaded = list_block(scene_at, image.parts)
@@ -195,7 +194,7 @@ async def images(dut: Any) -> None:
     machine = await _machine(dut)
     for seed, share in enumerate((0.0, 0.3, 0.7)):
         machine.pause(share, seed)
-        await _complete(machine, _job(rng), f"scene {seed}")
+        await _complete(machine, _job(rng, 0.8), f"scene {seed}")
 
 
 @cocotb.test()
@@ -203,7 +202,7 @@ async def errors(dut: Any) -> None:
     """An error on any beat stops the command; the next one is right."""
     rng = np.random.default_rng(2)
     machine = await _machine(dut)
-    job = _job(rng)
+    job = _job(rng, _SMALL)
     machine.pause(0.2)
     await _complete(machine, job, "without errors")
     beats, pieces = machine.read.beats, machine.write.pieces
@@ -230,7 +229,7 @@ async def resets(dut: Any) -> None:
     """A reset at any time leaves it as new."""
     rng = np.random.default_rng(3)
     machine = await _machine(dut)
-    job = _job(rng)
+    job = _job(rng, _SMALL)
     for command in (ControlBit.LOAD, ControlBit.RENDER):
         for _ in range(3):
             await _complete(machine, job, f"before {command.name}")
