@@ -149,12 +149,12 @@ BREAKS = [
     ("projector", {"axis_bits": 4, "tile_bits": 2}, "right_below <= ", "right_below <= 1'h0 & "),
     # A ray along a face leaves the cube at its first sample.
     ("slab-unit", {"axis_bits": 4, "tile_bits": 3}, "x_far <= 23'h1fffff", "x_far <= 23'h0"),
-    # A range goes on where the one before ended.
+    # Samples of the cubes next to it along z count as a cube's, too.
     (
         "sample-generator",
         {"axis_bits": 4, "cell_bits": 5, "tile_bits": 3},
-        "begun ? next_k",
-        "1'h1 ? next_k",
+        " & in_cube_2;",
+        ";",
     ),
     # A slice has as many rows as the lattice is wide.
     (

@@ -226,5 +226,5 @@ def test_films(kind):
 
 
 def test_film_of_another_kind():
-    with pytest.raises(FieldError, match=r"not \.mp4"):
-        encode_film([], ".mp4", frame_ms=80)
+    with pytest.raises(FieldError, match=r"not \.avi"):
+        encode_film([], ".avi", frame_ms=80)
