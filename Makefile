@@ -14,10 +14,10 @@ demo: $(READY)
 
 # One thread each: parallel tests that all start BLAS threads only wait for each other.
 test: $(READY)
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --durations=20
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --durations=20
 
 test-more: $(READY)
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m more
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m more
 
 # mypy looks at an installed copy, as a user's mypy would: the folders hw/, sim/ and models/ are
 # oleaster.hw, oleaster.sim and oleaster.models only there.

@@ -193,6 +193,7 @@ BREAKS = [
 ]
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(("unit", "parameters", "old", "new"), BREAKS, ids=lambda v: str(v)[:16])
 def test_bench_fails_on_a_broken_circuit(unit, parameters, old, new, tmp_path):
     verilog, manifest = write_design(build_unit(unit, **parameters), tmp_path)
