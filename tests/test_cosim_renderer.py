@@ -46,6 +46,7 @@ SMALL = RendererConfig(
     color_words=1 << 12,
     color_rows=8,
     color_cols=8,
+    networks=2,
 )
 NO_FACTS = Facts("", "", "", "", "", (), (), 0, 0)
 DECODERS = [f"{kind}_planes[{m}]" for kind in ("density", "color") for m in range(3)]
