@@ -13,9 +13,9 @@ from oleaster.hw.emit import Unit, place
 from oleaster.hw.nerf.cubes import CubeStreamer, CubeWord
 from oleaster.hw.nerf.projector import Projector, ViewWord
 from oleaster.models.nerf.fixed.widths import FixedConfig
-from oleaster.models.nerf.renderer.config import BLOCK, BLOCK_BITS
+from oleaster.models.nerf.renderer.config import BLOCK, BLOCK_BITS, block_word
 
-__all__ = ["CubeFinder", "FindWord", "block_word"]
+__all__ = ["CubeFinder", "FindWord"]
 
 
 class FindWord(data.StructLayout):
@@ -28,11 +28,6 @@ class FindWord(data.StructLayout):
                 "home": data.ArrayLayout(signed(axis_bits + 2), 3),
             }
         )
-
-
-def block_word(axis_bits: int) -> int:
-    """Bits of a word of the memory of blocks: half of the most blocks along an axis."""
-    return 1 << (axis_bits - BLOCK_BITS - 1)
 
 
 class CubeFinder(Unit):

@@ -10,11 +10,12 @@ from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
 from oleaster.hw.emit import Unit, place
-from oleaster.hw.nerf.finder import CubeFinder, FindWord, block_word
+from oleaster.hw.nerf.finder import CubeFinder, FindWord
 from oleaster.hw.nerf.projector import Projector, ViewWord
 from oleaster.hw.nerf.samples import LimitsWord, SampleGenerator, SampleWord, StepRay
 from oleaster.hw.nerf.slabs import SlabRay, SlabUnit
 from oleaster.models.nerf.fixed.widths import FixedConfig
+from oleaster.models.nerf.renderer.config import block_word
 
 __all__ = ["CubeWalker"]
 

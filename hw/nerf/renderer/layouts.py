@@ -12,7 +12,7 @@ from oleaster.hw.nerf.projector import ViewWord
 from oleaster.hw.nerf.samples import LimitsWord
 from oleaster.models.nerf.fixed.widths import PIXEL_BITS
 from oleaster.models.nerf.lookup import ELEMENT_BITS, GROUP_BITS
-from oleaster.models.nerf.renderer.config import RendererConfig
+from oleaster.models.nerf.renderer.config import CODE_BITS, RendererConfig
 from oleaster.models.nerf.renderer.events import EVENTS
 from oleaster.models.nerf.renderer.targets import (
     ITEM_BITS,
@@ -22,7 +22,6 @@ from oleaster.models.nerf.renderer.targets import (
 )
 
 __all__ = [
-    "CODE_BITS",
     "ConstantsWord",
     "EventsWord",
     "PairWord",
@@ -30,9 +29,6 @@ __all__ = [
     "TileWord",
     "WriteWord",
 ]
-
-CODE_BITS = 5
-"""Of a code's width."""
 
 
 class WriteWord(data.StructLayout):

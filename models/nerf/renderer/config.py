@@ -9,11 +9,22 @@ from typing import Any
 from oleaster.models.nerf.fixed.network_shape import NetworkShape
 from oleaster.models.nerf.fixed.widths import FixedConfig
 
-__all__ = ["BLOCK", "BLOCK_BITS", "RendererConfig"]
+__all__ = ["BLOCK", "BLOCK_BITS", "CODE_BITS", "RendererConfig", "block_word"]
 
 BLOCK_BITS = 3
 BLOCK = 1 << BLOCK_BITS
 """Cubes along each side of a block, which is culled as a whole."""
+
+CODE_BITS = 5
+"""Of the width of a tensor's codes, as a renderer is told it."""
+
+
+def block_word(axis_bits: int) -> int:
+    """Bits of a word of the memory of blocks: half of the most blocks along an axis.
+
+    axis_bits: as in RendererConfig.
+    """
+    return 1 << (axis_bits - BLOCK_BITS - 1)
 
 
 @dataclass(frozen=True)
@@ -76,7 +87,7 @@ class RendererConfig:
     @property
     def block_word(self) -> int:
         """Bits of a word of the memory of blocks."""
-        return 1 << (self.block_axis_bits - 1)
+        return block_word(self.axis_bits)
 
     @property
     def name(self) -> str:

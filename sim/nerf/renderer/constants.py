@@ -18,14 +18,13 @@ from oleaster.models.nerf.fixed.widths import LARGEST_COUNT, PIXEL_BITS
 from oleaster.models.nerf.fixed.words import corner_fields, frame_fields
 from oleaster.models.nerf.layout import PLAIN
 from oleaster.models.nerf.lookup import ELEMENT_BITS, GROUP_BITS
-from oleaster.models.nerf.renderer.config import RendererConfig
+from oleaster.models.nerf.renderer.config import CODE_BITS, RendererConfig
 from oleaster.models.nerf.renderer.targets import ITEM_BITS, PAIRS
 from oleaster.sim.nerf.rays import frame_word
 from oleaster.sim.nerf.words import packed
 
 __all__ = ["constants_word"]
 
-_CODE_BITS = 5
 Field = tuple[int, int]
 """A value and its bits."""
 
@@ -95,4 +94,4 @@ def _pairs(encoded: Mapping[str, Encoded], kind: str) -> Iterator[Field]:
             group = each.components if plain else each.layout.group
             yield each.components // group, GROUP_BITS
             yield group * each.bits, ELEMENT_BITS
-            yield each.bits, _CODE_BITS
+            yield each.bits, CODE_BITS

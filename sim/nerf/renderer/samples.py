@@ -155,9 +155,7 @@ def _products(m: Machine, parts: int, end: bool, cycle: int) -> tuple[int, int]:
 
 
 @kernel
-def _shade(
-    m: Machine, codes_at: Longs, pixel: int, alpha: int, last: bool, cycle: int
-) -> tuple[int, int]:
+def _shade(m: Machine, pixel: int, alpha: int, last: bool, cycle: int) -> tuple[int, int]:
     """A sample at the shader: when it is accepted, and its weight if it has a colour, or 0."""
     slot = take_slot(m.slots)
     accepted = max(cycle, m.registers[_SHADER_IDLE], m.slots[slot])
@@ -213,7 +211,7 @@ def take_sample(
     answered(m.pipes[_TAPS + DENSITY], emitted)
     m.registers[_EMITTED + DENSITY] = emitted
     value = 0 if last else alpha_of(codes, curve, m.cell, m.weight, m.found)
-    shaded, weight = _shade(m, m.at, pixel, value, last, offers(alpha))
+    shaded, weight = _shade(m, pixel, value, last, offers(alpha))
     answered(alpha, shaded)
     return accepted, weight
 
