@@ -2,7 +2,7 @@
 
     python benchmarks/nerf_ablations.py -o docs/nerf-ablations.md
 
-Tiles of each scene's first held-out view without each idea (`sim/nerf/renderer/ablations.py`), on a
+Each scene's first held-out view without each idea (`sim/nerf/renderer/ablations.py`), on a
 design: cycles, bytes of the scene, energy. A figure of the cycles goes beside the page, as PNG.
 With --json the numbers are printed; --rows FILE.json makes the page of such numbers. Needs the
 extras nerf and plots.
@@ -107,6 +107,10 @@ def table(title: str, found: Ratios) -> list[str]:
     return [*lines, ""]
 
 
+def _tiles(every: int) -> str:
+    return "All tiles" if every == 1 else f"One in {every} tiles"
+
+
 def page(rows: Rows, smallest: Ratios, given: argparse.Namespace) -> str:
     base = [row for row in rows if row["idea"] == BASE]
     bytes_moved = {
@@ -116,7 +120,7 @@ def page(rows: Rows, smallest: Ratios, given: argparse.Namespace) -> str:
     lines = [
         "# What each idea buys",
         "",
-        f"One in {given.every} tiles of each scene's first held-out view at {given.size} pixels, "
+        f"{_tiles(given.every)} of each scene's first held-out view at {given.size} pixels, "
         f"on `{given.design}`, by the cycle model",
         "([nerf-performance.md](nerf-performance.md)): with all ideas, and without one at a time. "
         "Pixels are the same in all of them. Written by",
@@ -181,7 +185,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("scenes", nargs="*", default=scene_names(), metavar="SCENE")
     parser.add_argument("--size", default="800x800", metavar="WxH")
-    parser.add_argument("--every", type=int, default=9, help="draw one of so many tiles; 9")
+    parser.add_argument("--every", type=int, default=1, help="draw one of so many tiles; 1")
     parser.add_argument("--design", default="rtnerf-edge")
     parser.add_argument("--rows", type=Path, metavar="FILE.json", help="what --json printed")
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/nerf-ablations.md"))
