@@ -29,7 +29,7 @@ lint: $(READY)
 	MYPYPATH=build/typecheck $(BIN)/mypy -p oleaster
 
 bench: $(READY)
-	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install -q -e '.[bench,ecp5]'
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install -q -e '.[bench]'
 	for bench in benchmarks/*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
 
 rtl: $(READY)
@@ -42,5 +42,5 @@ clean:
 # The environment variable, unlike -c, also holds for the isolated build of our own package.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install -q -e '.[models,plots,onnx,nerf,video,train,synth,dev]'
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install -q -e '.[models,plots,onnx,nerf,video,train,synth,explore,report,waves,dev]'
 	touch $@

