@@ -1,6 +1,7 @@
 """Every verb on good input: what it writes, prints and answers in JSON."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,7 @@ def run(capsys, *arguments, status=0):
 def run_json(capsys, *arguments, status=0):
     result = json.loads(run(capsys, *arguments, "--json", status=status))
     assert result.pop("version") == __version__
+    assert result.pop("command") == shlex.join(["oleaster", *arguments, "--json"])
     return result
 
 

@@ -224,6 +224,7 @@ def test_json(capsys: pytest.CaptureFixture[str], options: list[str]) -> None:
     answer = json.loads(verb(capsys, *options, *texts, "--latency", "9", "--json"))
     assert list(answer) == [
         "version",
+        "command",
         "model",
         "engine",
         "weights",

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -44,6 +45,7 @@ def run(capsys, *arguments):
 def run_json(capsys, *arguments):
     result = json.loads(run(capsys, *arguments, "--json"))
     assert result.pop("version") == __version__
+    assert result.pop("command") == shlex.join(["oleaster", *arguments, "--json"])
     return result
 
 
@@ -103,7 +105,8 @@ def test_csv_has_the_same(capsys):
 def test_the_output_file_has_what_would_be_printed(capsys, suffix):
     printed = run(capsys, "simulate", "net.csv", f"--{suffix}")
     shown = run(capsys, "simulate", "net.csv", "-o", f"out.{suffix}")
-    assert Path(f"out.{suffix}").read_text() == printed
+    called = f'"command": "oleaster simulate net.csv -o out.{suffix}"'
+    assert Path(f"out.{suffix}").read_text() == re.sub('"command": ".*"', called, printed)
     assert "tera-operations" in shown
     assert files() == ["net.csv", f"out.{suffix}"]
 

@@ -28,7 +28,7 @@ from oleaster.cli import (
     simulate,
     tensors,
 )
-from oleaster.cli.output import CommandError
+from oleaster.cli.output import CommandError, remember_command
 from oleaster.config import DesignError
 from oleaster.gemm import GemmError
 from oleaster.io import FileError
@@ -106,6 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     A request to terminate, as batch systems send, is an interrupt: long work saves its state.
     """
+    remember_command(sys.argv[1:] if arguments is None else arguments)
     catches = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, signal.default_int_handler) if catches else None
     try:

@@ -2,9 +2,11 @@
 
 import json
 import math
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +20,8 @@ from oleaster.io import printable
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object (docs/cli.md).")]
 
+_command: ContextVar[str | None] = ContextVar("command", default=None)
+
 _TEXT_COLUMNS = 16  # that words of a column get even on a narrow terminal
 _PIPE_COLUMNS = 160  # a table that is written to a file is not cut at 80
 _MOST_DIGITS = 5  # of a side in pixels
@@ -27,9 +31,23 @@ class CommandError(Exception):
     """A verb cannot do what it was asked; the message says why and what would work."""
 
 
+def remember_command(arguments: Sequence[str]) -> None:
+    """What was called, for `json_text` to say: the words after `oleaster`."""
+    _command.set(shlex.join(["oleaster", *arguments]))
+
+
+def json_text(result: dict[str, Any]) -> str:
+    """One object, with oleaster's version and the command line, as `--json` and `-o` write it.
+
+    Infinities and NaN, which JSON lacks, become null; so is the command outside the command line.
+    """
+    said = {"version": __version__, "command": _command.get(), **result}
+    return json.dumps(finite(said), indent=2, allow_nan=False) + "\n"
+
+
 def print_json(result: dict[str, Any]) -> None:
-    """One object with oleaster's version; infinities and NaN, which JSON lacks, become null."""
-    typer.echo(json.dumps(finite({"version": __version__, **result}), indent=2, allow_nan=False))
+    """Print `json_text`."""
+    typer.echo(json_text(result), nl=False)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import csv as csv_format
 import io as text_io
-import json as json_format
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from oleaster import __version__, io
-from oleaster.cli.output import CommandError, Json, finite, print_facts, print_json, print_table
+from oleaster import io
+from oleaster.cli.output import (
+    CommandError,
+    Json,
+    json_text,
+    print_facts,
+    print_json,
+    print_table,
+)
 from oleaster.config import design_facts, load_design
 from oleaster.grouping import group_layers
 from oleaster.plots import check_figure_file, plot_simulation, save_figure
@@ -125,7 +131,7 @@ def simulate(
     if plot is not None:
         save_figure(plot_simulation(simulations[0]), plot)
     if output is not None:
-        text = _csv(simulations) if output.suffix == ".csv" else _json_text(simulations)
+        text = _csv(simulations) if output.suffix == ".csv" else json_text(_result(simulations))
         io.write_bytes(output, text.encode())
     if json:
         print_json(_result(simulations))
@@ -241,11 +247,6 @@ def _result(simulations: list[Simulation]) -> dict[str, Any]:
 def _saving(first: Simulation, one: Simulation) -> float | None:
     """How many times less energy than the first; None where a table's constants are all 0."""
     return first.total.energy_pj / one.total.energy_pj if one.total.energy_pj else None
-
-
-def _json_text(simulations: list[Simulation]) -> str:
-    result = finite({"version": __version__, **_result(simulations)})
-    return json_format.dumps(result, indent=2, allow_nan=False) + "\n"
 
 
 def _csv(simulations: list[Simulation]) -> str:
