@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from oleaster.sim.performance.simulate import LayerResult
 
-__all__ = ["LayerGroup", "group_layers"]
+__all__ = ["MOST_BARS", "LayerGroup", "group_bars", "group_layers"]
+
+MOST_BARS = 30
+"""That a figure shows of one network."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,36 @@ def group_layers(rows: Sequence[LayerResult]) -> list[LayerGroup]:
         LayerGroup(_name(key.layer, names, with_pattern[key.layer]), len(names), key)
         for key, names in members.items()
     ]
+
+
+def group_bars(rows: Sequence[LayerResult]) -> dict[str, list[LayerGroup]]:
+    """Bars of a figure by name: identical layers; blocks of layers, or the largest, if many."""
+    groups = group_layers(rows)
+    blocks: dict[str, list[LayerGroup]] = {}
+    if len(groups) <= MOST_BARS:
+        for group in groups:  # names in a user's file may repeat
+            blocks.setdefault(_label(group.name, group.layers), []).append(group)
+        return blocks
+    for group in groups:
+        first, *rest = group.name.split(".")
+        block = f"{first}.{rest[0]}" if rest and rest[0].isdecimal() else first
+        blocks.setdefault(block, []).append(group)
+    largest = sorted(blocks, key=lambda name: -sum(g.total("cycles") for g in blocks[name]))
+    kept = set(largest if len(blocks) <= MOST_BARS else largest[: MOST_BARS - 1])
+    bars = {_block_label(name, blocks[name]): blocks[name] for name in blocks if name in kept}
+    others = [group for name in blocks if name not in kept for group in blocks[name]]
+    if others:
+        bars[f"{sum(group.layers for group in others)} other layers"] = others
+    return bars
+
+
+def _block_label(block: str, groups: list[LayerGroup]) -> str:
+    layers = sum(group.layers for group in groups)
+    return f"{block} ({layers} layers)" if len(groups) > 1 else _label(groups[0].name, layers)
+
+
+def _label(name: str, layers: int) -> str:
+    return f"{name} x{layers}" if layers > 1 else name
 
 
 def _name(pattern: str, names: list[str], with_pattern: int) -> str:

@@ -11,7 +11,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oleaster.grouping import LayerGroup, group_layers
+from oleaster.drawing import (
+    CYCLE_PARTS,
+    ENERGY_PARTS,
+    KIND_COLORS,
+    PALETTE,
+    RED,
+    SKY,
+    WORDS,
+    prefix_of,
+    si,
+)
+from oleaster.grouping import group_bars
 from oleaster.io import check_output_file, printable, write_bytes
 from oleaster.sim.performance.design import AcceleratorDesign, Design
 from oleaster.sim.performance.simulate import Simulation
@@ -34,48 +45,8 @@ __all__ = [
 
 SUFFIXES = (".png", ".svg", ".pdf")
 
-# Okabe and Ito's palette, which stays apart for people who do not see all colours.
-_BLUE, _ORANGE, _GREEN, _YELLOW = "#0072B2", "#E69F00", "#009E73", "#F0E442"
-_SKY, _RED, _PINK, _GREY = "#56B4E9", "#D55E00", "#CC79A7", "#999999"
-
-_CYCLES = {
-    "compute_cycles": ("compute", _BLUE),
-    "fill_drain_cycles": ("fill and drain", _SKY),
-    "stall_first_load_cycles": ("stall: first load", _YELLOW),
-    "stall_load_cycles": ("stall: load", _ORANGE),
-    "stall_store_cycles": ("stall: store", _RED),
-    "overhead_cycles": ("overhead", _GREY),
-}
-_ENERGY = {
-    "energy_core_pj": ("core", _BLUE),
-    "energy_decode_pj": ("decoders", _PINK),
-    "energy_buffer_pj": ("buffers", _SKY),
-    "energy_dram_pj": ("DRAM", _ORANGE),
-    "energy_static_pj": ("static", _GREY),
-}
-_KINDS = {"linear": ("o", _BLUE), "attention": ("s", _ORANGE), "convolution": ("^", _GREEN)}
-
-_MOST_BARS = 30
-_WORDS = {
-    "k": "thousand ",
-    "M": "million ",
-    "G": "billion ",
-    "T": "trillion ",
-    "P": "quadrillion ",
-    "E": "quintillion ",
-}
-_PREFIXES = (
-    (1e18, "E"),
-    (1e15, "P"),
-    (1e12, "T"),
-    (1e9, "G"),
-    (1e6, "M"),
-    (1e3, "k"),
-    (1, ""),
-    (1e-3, "m"),
-    (1e-6, "µ"),
-    (1e-9, "n"),
-)
+_MARKERS = {"linear": "o", "attention": "s", "convolution": "^"}  # by kind of layer
+_HATCHES = ("", "//", "..", "xx")
 
 
 class PlotError(ValueError):
@@ -107,7 +78,7 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 def plot_simulation(simulation: Simulation) -> Figure:
     """Four panels: cycles and energy of each layer, roofline, utilisation over time."""
-    bars = len(_bars(simulation))
+    bars = len(group_bars(simulation.rows))
     height = max(4.0, 0.24 * bars + 1.2)
     figure = _figure(13, height + 4.4)
     grid = figure.add_gridspec(2, 2, height_ratios=(height, 4))
@@ -122,8 +93,8 @@ def plot_simulation(simulation: Simulation) -> Figure:
     figure.suptitle(
         f"{_plain(simulation.network.name)} ({_plain(simulation.network.description)}) on "
         f"{_plain(simulation.design.name)}, {simulation.memory} memory\n"
-        f"{_si(total.cycles)} cycles, {_si(total.time_us * 1e-6, 's')} at "
-        f"{simulation.design.clock_mhz:g} MHz, {_si(total.energy_pj * 1e-12, 'J')} "
+        f"{si(total.cycles)} cycles, {si(total.time_us * 1e-6, 's')} at "
+        f"{simulation.design.clock_mhz:g} MHz, {si(total.energy_pj * 1e-12, 'J')} "
         f"(constants: {_plain(simulation.energy_table.name)})",
         fontsize="medium",
     )
@@ -132,13 +103,13 @@ def plot_simulation(simulation: Simulation) -> Figure:
 
 def draw_cycles(axes: Axes, simulation: Simulation) -> None:
     """Cycles of each layer, stacked by where they go; identical layers are one bar, their sum."""
-    _stacked(axes, simulation, _CYCLES, "{}cycles", 1)
+    _stacked(axes, simulation, CYCLE_PARTS, "{}cycles", 1)
     axes.set_title("Cycles", loc="left")
 
 
 def draw_energy(axes: Axes, simulation: Simulation) -> None:
     """Energy of each layer, stacked by component; identical layers are one bar, their sum."""
-    _stacked(axes, simulation, _ENERGY, "energy in {}J", 1e-12)
+    _stacked(axes, simulation, ENERGY_PARTS, "energy in {}J", 1e-12)
     axes.set_title("Energy", loc="left")
 
 
@@ -171,7 +142,7 @@ def draw_roofline(axes: Axes, simulation: Simulation) -> None:
     for peak, formats in sorted(roofs.items()):
         axes.plot([peak / bandwidth, high], [peak, peak], color="black", linewidth=1)
         axes.annotate(
-            f"{_si(peak, 'op/s')}: {_plain(', '.join(sorted(formats)))}",
+            f"{si(peak, 'op/s')}: {_plain(', '.join(sorted(formats)))}",
             (high, peak),
             xytext=(-2, 8),
             textcoords="offset points",
@@ -181,12 +152,11 @@ def draw_roofline(axes: Axes, simulation: Simulation) -> None:
     top = max(ridges)
     axes.plot([low, top], [low * bandwidth, top * bandwidth], color="black", linewidth=1)
     for kind, values in points.items():
-        marker, color = _KINDS[kind]
         x, y = zip(*values, strict=True)
         areas = [15 + 400 * cycles / simulation.total.cycles for cycles in values.values()]
         style: dict[str, Any] = {
-            "marker": marker,
-            "color": color,
+            "marker": _MARKERS[kind],
+            "color": KIND_COLORS[kind],
             "alpha": 0.6,
             "edgecolors": "black",
         }
@@ -200,11 +170,11 @@ def draw_roofline(axes: Axes, simulation: Simulation) -> None:
     axes.grid(which="major", color="#dddddd", linewidth=0.5)
     axes.set_axisbelow(True)
     axes.minorticks_off()
-    axes.yaxis.set_major_formatter(lambda value, _: _si(value))
+    axes.yaxis.set_major_formatter(lambda value, _: si(value))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_xlabel("operations for each byte of DRAM traffic")
     axes.set_ylabel("operations a second")
-    axes.set_title(f"Roofline, DRAM {_si(bandwidth, 'B/s')}", loc="left")
+    axes.set_title(f"Roofline, DRAM {si(bandwidth, 'B/s')}", loc="left")
     axes.legend(loc="lower right", fontsize="small", title="area: share of cycles")
 
 
@@ -217,13 +187,13 @@ def draw_utilization(axes: Axes, simulation: Simulation) -> None:
     for row in simulation.rows:
         edges.append(edges[-1] + row.cycles)
     values = [row.utilization_pct for row in simulation.rows]
-    factor, prefix = _prefix(edges[-1])
-    axes.stairs(values, [edge / factor for edge in edges], fill=True, color=_SKY)
+    factor, prefix = prefix_of(edges[-1])
+    axes.stairs(values, [edge / factor for edge in edges], fill=True, color=SKY)
     mean = simulation.total.utilization_pct
-    axes.axhline(mean, color=_RED, linestyle="--", label=f"mean {mean:.1f} %")
+    axes.axhline(mean, color=RED, linestyle="--", label=f"mean {mean:.1f} %")
     axes.set_xlim(0, edges[-1] / factor)
     axes.set_ylim(0, 105)
-    axes.set_xlabel(f"{_WORDS.get(prefix, '')}cycles since the start")
+    axes.set_xlabel(f"{WORDS.get(prefix, '')}cycles since the start")
     axes.set_ylabel("utilisation in %")
     axes.set_title("Utilisation over time", loc="left")
     axes.legend(loc="lower right", fontsize="small")
@@ -260,8 +230,8 @@ def bar_groups(
             heights,
             width * 0.92,
             label=_plain(name),
-            color=(_BLUE, _ORANGE, _GREEN, _PINK, _SKY, _RED, _YELLOW, _GREY)[i % 8],
-            hatch=("", "//", "..", "xx")[i % 4],
+            color=PALETTE[i % len(PALETTE)],
+            hatch=_HATCHES[i % len(_HATCHES)],
             edgecolor="white",
             linewidth=0,
         )
@@ -285,11 +255,11 @@ def _stacked(
     label: str,
     scale: float,
 ) -> None:
-    bars = _bars(simulation)
+    bars = group_bars(simulation.rows)
     widest = max(
         sum(group.total(c) for group in groups for c in columns) for groups in bars.values()
     )
-    factor, prefix = _prefix(widest * scale)
+    factor, prefix = prefix_of(widest * scale)
     left = [0.0] * len(bars)
     for column, (what, color) in columns.items():
         values = [
@@ -303,36 +273,10 @@ def _stacked(
     axes.set_yticks(range(len(bars)), list(map(_plain, bars)), fontsize="small")
     axes.set_ylim(len(bars) - 0.4, -0.6)
     axes.set_xlim(left=0)
-    axes.set_xlabel(label.format(prefix if "J" in label else _WORDS.get(prefix, "")))
+    axes.set_xlabel(label.format(prefix if "J" in label else WORDS.get(prefix, "")))
     axes.spines[["top", "right"]].set_visible(False)
     if axes.containers:  # none if all is zero
         axes.legend(fontsize="small")
-
-
-def _bars(simulation: Simulation) -> dict[str, list[LayerGroup]]:
-    """The bars by name: identical layers; blocks of layers, or the largest, if those are many."""
-    groups = group_layers(simulation.rows)
-    blocks: dict[str, list[LayerGroup]] = {}
-    if len(groups) <= _MOST_BARS:
-        for group in groups:  # names in a user's file may repeat
-            blocks.setdefault(_label(group.name, group.layers), []).append(group)
-        return blocks
-    for group in groups:
-        first, *rest = group.name.split(".")
-        block = f"{first}.{rest[0]}" if rest and rest[0].isdecimal() else first
-        blocks.setdefault(block, []).append(group)
-    largest = sorted(blocks, key=lambda name: -sum(g.total("cycles") for g in blocks[name]))
-    kept = set(largest if len(blocks) <= _MOST_BARS else largest[: _MOST_BARS - 1])
-    bars = {_block_label(name, blocks[name]): blocks[name] for name in blocks if name in kept}
-    others = [group for name in blocks if name not in kept for group in blocks[name]]
-    if others:
-        bars[f"{sum(group.layers for group in others)} other layers"] = others
-    return bars
-
-
-def _block_label(block: str, groups: list[LayerGroup]) -> str:
-    layers = sum(group.layers for group in groups)
-    return f"{block} ({layers} layers)" if len(groups) > 1 else _label(groups[0].name, layers)
 
 
 def _dram_bytes_per_cycle(design: Design) -> float:
@@ -344,10 +288,6 @@ def _dram_bytes_per_cycle(design: Design) -> float:
 def _plain(text: str) -> str:
     """A user's name for matplotlib, which would read what is between two dollars as a formula."""
     return printable(text).replace("$", r"\$")
-
-
-def _label(name: str, layers: int) -> str:
-    return f"{name} x{layers}" if layers > 1 else name
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -363,18 +303,3 @@ def _matplotlib() -> Any:
     except ModuleNotFoundError as error:
         raise PlotError(f"figures need {error.name}: pip install 'oleaster[plots]'") from error
     return matplotlib
-
-
-def _prefix(value: float) -> tuple[float, str]:
-    """(factor, SI prefix) for values up to `value`."""
-    for factor, prefix in _PREFIXES:
-        if value >= factor:
-            return factor, prefix
-    return 1e-12, "p"
-
-
-def _si(value: float, unit: str = "") -> str:
-    factor, prefix = _prefix(value)
-    scaled = value / factor
-    digits = f"{scaled:.0f}" if scaled >= 100 else f"{scaled:.3g}"
-    return f"{digits} {prefix}{unit}".rstrip()
