@@ -224,6 +224,7 @@ def test_damage_is_told_and_the_next_scene_is_whole(small, sparse, fault):
         machine.check(camera)
 
 
+@pytest.mark.long
 def test_lego_at_16x16_from_the_command_line(tmp_path, capsys):
     path = tmp_path / "lego.png"
     command = ["nerf", "render", "lego", "--size", "16x16", "--engine", "rtl", "-o", str(path)]
