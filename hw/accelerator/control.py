@@ -5,8 +5,8 @@ from __future__ import annotations
 from amaranth import Cat, Const, Module, Signal, Value
 from amaranth.lib.wiring import In, Out
 
-from oleaster.hw.accelerator.block import Block
 from oleaster.hw.axi import AXI_LITE_PORTS, read_registers, take_writes
+from oleaster.hw.block import Block
 from oleaster.models.accelerator.config import AcceleratorConfig
 from oleaster.models.accelerator.descriptor import ADDRESS_BITS
 from oleaster.models.accelerator.registers import (
@@ -34,7 +34,7 @@ EVENT_COUNTERS = {
 """Input port -> the register that counts the cycles in which it is high."""
 
 
-class Control(Block):
+class Control(Block[AcceleratorConfig]):
     """Identification, list address, doorbell, status, counters, interrupt.
 
     One write and one read may be under way; AW and W come in any order. A read shows the state of

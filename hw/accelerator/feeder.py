@@ -6,9 +6,9 @@ from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
-from oleaster.hw.accelerator.block import Block
 from oleaster.hw.accelerator.layouts import GemmPlan
 from oleaster.hw.accelerator.walk import TileWalk
+from oleaster.hw.block import Block
 from oleaster.hw.emit import place
 from oleaster.hw.layouts import OperandWord
 from oleaster.models.accelerator.config import CHUNK_SLOTS, OUTPUT_SLOTS, AcceleratorConfig
@@ -16,7 +16,7 @@ from oleaster.models.accelerator.config import CHUNK_SLOTS, OUTPUT_SLOTS, Accele
 __all__ = ["Feeder"]
 
 
-class Feeder(Block):
+class Feeder(Block[AcceleratorConfig]):
     """Walks through the GEMM as chunks arrive and offers their words.
 
     Words follow each other every two cycles, across chunks and tiles, as long as the next chunk is

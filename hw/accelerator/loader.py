@@ -9,10 +9,10 @@ from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
-from oleaster.hw.accelerator.block import Block
 from oleaster.hw.accelerator.layouts import AddressWord, GemmPlan, ReadBeat
 from oleaster.hw.accelerator.queue import Queue
 from oleaster.hw.accelerator.walk import TileWalk
+from oleaster.hw.block import Block
 from oleaster.hw.emit import place
 from oleaster.models.accelerator.config import (
     BOUNDARY,
@@ -59,7 +59,7 @@ def _places(config: AcceleratorConfig) -> range:
     return range(max(config.scratchpad_beats, config.channel_beats))
 
 
-class Loader(Block):
+class Loader(Block[AcceleratorConfig]):
     """Walks through the GEMM ahead of the feeder and asks for what each step takes.
 
     A chunk is asked for when its ring has room for all of it, so beats are never held back. Bursts

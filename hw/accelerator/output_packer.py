@@ -6,15 +6,15 @@ from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from oleaster.hw.accelerator.block import Block
 from oleaster.hw.accelerator.layouts import WriteBeat
 from oleaster.hw.accelerator.output_steps import PackWord
+from oleaster.hw.block import Block
 from oleaster.models.accelerator.config import AcceleratorConfig
 
 __all__ = ["BeatPacker"]
 
 
-class BeatPacker(Block):
+class BeatPacker(Block[AcceleratorConfig]):
     """Puts the bytes of steps together; a beat leaves LATENCY cycles after the step that emits it.
 
     Members

@@ -6,8 +6,8 @@ from amaranth import Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
-from oleaster.hw.accelerator.block import Block
 from oleaster.hw.accelerator.requantizer import FORMAT_SHAPE, has_format
+from oleaster.hw.block import Block
 from oleaster.models.accelerator.config import AcceleratorConfig
 from oleaster.models.accelerator.descriptor import MAX_SIZE, element_bits
 from oleaster.models.accelerator.requantize import OUTPUT_FORMATS
@@ -44,7 +44,7 @@ class RowWord(data.StructLayout):
         )
 
 
-class OutputRows(Block):
+class OutputRows(Block[AcceleratorConfig]):
     """Walks C tile by tile, those of a strip of rows from left to right, and gives a row a cycle.
 
     Members

@@ -9,13 +9,13 @@ from amaranth.lib import data, stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from oleaster.hw.accelerator.block import Block
 from oleaster.hw.accelerator.layouts import AddressWord, ChannelLayout, WriteBeat
 from oleaster.hw.accelerator.output_packer import BeatPacker
 from oleaster.hw.accelerator.output_rows import OutputRows
 from oleaster.hw.accelerator.output_steps import OutputSteps, StepWord
 from oleaster.hw.accelerator.output_writes import OutputWrites, count
 from oleaster.hw.accelerator.requantizer import FORMAT_SHAPE, Requantizer, has_format
+from oleaster.hw.block import Block
 from oleaster.hw.emit import named, place
 from oleaster.hw.layouts import SumsWord
 from oleaster.models.accelerator.config import CHANNEL_SLOTS, OUTPUT_SLOTS, AcceleratorConfig
@@ -28,7 +28,7 @@ _READ_CYCLES = 2
 """From a step to its sums and channel words at the requantiser: memory, then choice."""
 
 
-class OutputStage(Block):
+class OutputStage(Block[AcceleratorConfig]):
     """Keeps sums, requantises and encodes them, and writes C (`requantize`, `encode_output`); ours.
 
     A row of a tile goes out when it and its channel words are there, and the write queue has room

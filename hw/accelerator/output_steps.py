@@ -6,10 +6,10 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
-from oleaster.hw.accelerator.block import Block
 from oleaster.hw.accelerator.layouts import AddressWord
 from oleaster.hw.accelerator.output_rows import RowWord, bits_formats
 from oleaster.hw.accelerator.requantizer import FORMAT_SHAPE
+from oleaster.hw.block import Block
 from oleaster.models.accelerator.config import BOUNDARY, AcceleratorConfig
 
 __all__ = ["OutputSteps", "PackWord", "StepWord"]
@@ -45,7 +45,7 @@ class StepWord(data.StructLayout):
         )
 
 
-class OutputSteps(Block):
+class OutputSteps(Block[AcceleratorConfig]):
     """Takes a row, then gives a step a cycle; a row follows the one before without a gap.
 
     A row whose last bytes do not fit the beat of their step takes one step more. Bursts end with

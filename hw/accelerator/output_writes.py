@@ -6,16 +6,16 @@ from amaranth import Module, Signal, Value
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
-from oleaster.hw.accelerator.block import Block
 from oleaster.hw.accelerator.layouts import AddressWord, WriteBeat
 from oleaster.hw.accelerator.queue import Queue
+from oleaster.hw.block import Block
 from oleaster.hw.emit import place
 from oleaster.models.accelerator.config import AcceleratorConfig
 
 __all__ = ["OutputWrites"]
 
 
-class OutputWrites(Block):
+class OutputWrites(Block[AcceleratorConfig]):
     """Queues bursts and beats and offers them: a burst's beats once its address was taken. Ours.
 
     Members

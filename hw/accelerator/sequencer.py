@@ -6,9 +6,9 @@ from amaranth import Const, Module, Mux, Signal
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
-from oleaster.hw.accelerator.block import Block
 from oleaster.hw.accelerator.layouts import AddressWord, DescriptorLayout, GemmPlan, ReadBeat
 from oleaster.hw.accelerator.requantizer import has_format
+from oleaster.hw.block import Block
 from oleaster.hw.emit import place
 from oleaster.models.accelerator.config import AcceleratorConfig
 from oleaster.models.accelerator.descriptor import (
@@ -28,7 +28,7 @@ __all__ = ["DescriptorCheck", "Sequencer"]
 _SIZE_BITS = MAX_SIZE.bit_length()
 
 
-class DescriptorCheck(Block):
+class DescriptorCheck(Block[AcceleratorConfig]):
     """What is wrong with a descriptor, if anything, and its plan; combinational.
 
     Parameters
@@ -148,7 +148,7 @@ class DescriptorCheck(Block):
         return m
 
 
-class Sequencer(Block):
+class Sequencer(Block[AcceleratorConfig]):
     """Runs one list at a time; the state of the run is its alone.
 
     Every unit that works on a descriptor is reset before it starts, so nothing is left over from a

@@ -7,7 +7,6 @@ from typing import Any
 from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib.wiring import In, Out, connect
 
-from oleaster.hw.accelerator.block import Block
 from oleaster.hw.accelerator.control import Control
 from oleaster.hw.accelerator.feeder import Feeder
 from oleaster.hw.accelerator.loader import Loader
@@ -16,13 +15,14 @@ from oleaster.hw.accelerator.scratchpad import ScratchpadLane
 from oleaster.hw.accelerator.sequencer import Sequencer
 from oleaster.hw.array import SystolicArray
 from oleaster.hw.axi import AXI_LITE_PORTS, axi_ports, drive_bursts
+from oleaster.hw.block import Block
 from oleaster.hw.emit import place
 from oleaster.models.accelerator.config import AcceleratorConfig
 
 __all__ = ["OliveAccelerator"]
 
 
-class OliveAccelerator(Block):
+class OliveAccelerator(Block[AcceleratorConfig]):
     """A systolic array that runs a linked list of GEMM descriptors (DESIGN section 3; ours).
 
     The data sheet, docs/accelerator.md, gives registers, descriptors and timing.

@@ -5,14 +5,14 @@ from __future__ import annotations
 from amaranth import Module, Mux, Signal, Value
 from amaranth.lib.wiring import In, Out
 
-from oleaster.hw.accelerator.block import Block
 from oleaster.hw.accelerator.layouts import GemmPlan
+from oleaster.hw.block import Block
 from oleaster.models.accelerator.config import AcceleratorConfig
 
 __all__ = ["TileWalk"]
 
 
-class TileWalk(Block):
+class TileWalk(Block[AcceleratorConfig]):
     """One step is one chunk of one tile: for each tile of A, for each of B, for each chunk.
 
     Loader and feeder have one each and so need not tell each other what comes next. A chunk that

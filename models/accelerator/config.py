@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from oleaster.models.accelerator.descriptor import (
     CHANNEL_BYTES,
@@ -119,6 +120,11 @@ class AcceleratorConfig:
             if getattr(self, field) != getattr(AcceleratorConfig, field):
                 name += f"_{letter}{getattr(self, field)}"
         return name
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """As JSON-able data."""
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
 
     @property
     def lane_a(self) -> Lane:

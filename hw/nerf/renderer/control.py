@@ -6,7 +6,7 @@ from amaranth import Cat, Const, Module, Signal, Value
 from amaranth.lib.wiring import In, Out
 
 from oleaster.hw.axi import AXI_LITE_PORTS, RegisterWrite, read_registers, take_writes
-from oleaster.hw.nerf.renderer.block import RendererBlock
+from oleaster.hw.block import Block
 from oleaster.hw.nerf.renderer.layouts import EventsWord
 from oleaster.hw.nerf.renderer.loader import constants_beats
 from oleaster.models.nerf.lookup import Fault
@@ -35,7 +35,7 @@ COUNTED = {"read_beat": "READ_BEATS", "write_beat": "WRITE_BEATS", "tile_done": 
 _ADDRESSES = {"scene": "SCENE", "frame": "FRAME", "output": "OUTPUT"}
 
 
-class RenderControl(RendererBlock):
+class RenderControl(Block[RendererConfig]):
     """Identification, addresses, commands, status, counters, interrupt.
 
     The bus side is as in the accelerator's Control. SLVERR and no effect: an unmapped address, a

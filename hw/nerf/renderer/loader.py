@@ -9,8 +9,8 @@ from amaranth.utils import exact_log2
 
 from oleaster.hw.accelerator.layouts import AddressWord, ReadBeat
 from oleaster.hw.accelerator.queue import Queue
+from oleaster.hw.block import Block
 from oleaster.hw.emit import place
-from oleaster.hw.nerf.renderer.block import RendererBlock
 from oleaster.hw.nerf.renderer.layouts import ConstantsWord, WriteWord
 from oleaster.models.nerf.renderer.bus import ALIGNMENT, BURST_BEATS, OUTSTANDING
 from oleaster.models.nerf.renderer.config import RendererConfig
@@ -40,7 +40,7 @@ def constants_beats(config: RendererConfig) -> int:
     return int(-(-ConstantsWord(config).size // ITEM_BITS[0]))
 
 
-class ListLoader(RendererBlock):
+class ListLoader(Block[RendererConfig]):
     """Reads a list and hands over its items, one a cycle. Ours; `scene_list.py` has the list.
 
     One descriptor after the other: it is read by itself, checked, then its items are asked for in

@@ -6,7 +6,7 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
-from oleaster.hw.nerf.renderer.block import RendererBlock
+from oleaster.hw.block import Block
 from oleaster.hw.nerf.renderer.layouts import TileWord
 from oleaster.models.nerf.fixed.widths import PIXEL_BITS
 from oleaster.models.nerf.renderer.bus import ALIGNMENT
@@ -16,7 +16,7 @@ from oleaster.models.nerf.renderer.registers import CAUSE_BITS, LARGEST_SIDE, Ca
 __all__ = ["RenderSequencer"]
 
 
-class RenderSequencer(RendererBlock):
+class RenderSequencer(Block[RendererConfig]):
     """Loads a scene; or a frame's constants, then renders tile after tile, row by row. Ours.
 
     A tile begins when the pixels of the one before are all handed over. After a decoder's fault or

@@ -7,8 +7,8 @@ from amaranth import Cat, Module, Signal, Value
 from amaranth.lib.wiring import In, Out, connect
 
 from oleaster.hw.axi import AXI_LITE_PORTS, axi_ports, drive_bursts
+from oleaster.hw.block import Block
 from oleaster.hw.emit import place
-from oleaster.hw.nerf.renderer.block import RendererBlock
 from oleaster.hw.nerf.renderer.control import RenderControl
 from oleaster.hw.nerf.renderer.layouts import ConstantsWord
 from oleaster.hw.nerf.renderer.loader import ListLoader, constants_beats
@@ -21,7 +21,7 @@ from oleaster.models.nerf.renderer.targets import ITEM_BITS, Target
 __all__ = ["NerfRenderer"]
 
 
-class NerfRenderer(RendererBlock):
+class NerfRenderer(Block[RendererConfig]):
     """Renders images of a scene that it keeps (DESIGN section 4; ours).
 
     The data sheet, docs/nerf-accelerator.md, gives registers and lists; `TileRenderer` is what

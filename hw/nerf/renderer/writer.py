@@ -8,8 +8,8 @@ from amaranth.lib.wiring import In, Out
 
 from oleaster.hw.accelerator.layouts import AddressWord, WriteBeat
 from oleaster.hw.accelerator.queue import Queue
+from oleaster.hw.block import Block
 from oleaster.hw.emit import place
-from oleaster.hw.nerf.renderer.block import RendererBlock
 from oleaster.models.nerf.fixed.widths import PIXEL_BITS
 from oleaster.models.nerf.renderer.bus import BURST_BEATS, OUTSTANDING
 from oleaster.models.nerf.renderer.config import RendererConfig
@@ -18,7 +18,7 @@ from oleaster.models.nerf.renderer.frame_buffer import PIXEL_BYTES
 __all__ = ["PixelWriter"]
 
 
-class PixelWriter(RendererBlock):
+class PixelWriter(Block[RendererConfig]):
     """A burst for each row of a tile, offered when its pixels are all there. Ours.
 
     A pixel is 4 bytes: red, green, blue, 0. Tiles come row by row, and so do a tile's pixels. A
