@@ -1,0 +1,1 @@
+"""Synthesis of units, and a model of area that is fitted to it."""

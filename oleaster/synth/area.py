@@ -1,0 +1,102 @@
+"""Area of a design without synthesis: sums of its parts' sizes, fitted to Yosys' results.
+
+`benchmarks/area_model.py` synthesises small sizes of each family and writes area_model.json: their
+areas, the coefficients, and how far off each size is that is left out of the fit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from oleaster.models.lane import FORMAT_SETS
+from oleaster.sim.performance.design import ArrayDesign, Design
+
+__all__ = ["AreaError", "AreaEstimate", "array_terms", "estimate_area"]
+
+_LANES = ("olive4", "olive")  # smallest first
+
+
+class AreaError(ValueError):
+    """A design whose area is not known; the message says which ones' are."""
+
+
+@dataclass(frozen=True)
+class AreaEstimate:
+    """gate_equivalents: of logic and flip-flops, in NANDs of two inputs (4 transistors).
+
+    sram_bits: of memories, which are not in the gate equivalents.
+    loo_error_pct: the largest error, in per cent, for a size that was left out of the fit.
+    """
+
+    gate_equivalents: float
+    sram_bits: int
+    loo_error_pct: float
+
+
+def estimate_area(design: Design) -> AreaEstimate:
+    """Area of our own arrays, without Yosys, in microseconds.
+
+    An array's lanes are the smaller of the sets `olive4` and `olive` that holds its formats; B's
+    lanes hold those of A, too, as both operands of attention are activations. Its memories are its
+    three buffers.
+
+    Raises AreaError for a design that is not our Verilog, or has other formats.
+    """
+    if isinstance(design, ArrayDesign):
+        return _array(design)
+    raise AreaError(f"{design.name}: is not a circuit of ours, so its area is not known{_ABLE}")
+
+
+_ABLE = (
+    f" (known: arrays with pe_bits 4 and decoders, of formats {', '.join(FORMAT_SETS['olive'])})"
+)
+
+
+def array_terms(dataflow: str, rows: int, cols: int) -> list[float]:
+    """What the area of an array is a weighted sum of.
+
+    Squares: operands and sums wait in triangles of registers, at lane i for i cycles. A wide
+    output-stationary array drains its first columns early, and these sums wait, too.
+    """
+    early = max(0, cols - rows) if dataflow == "os" else 0
+    triangle = [early * (early + 1)] if dataflow == "os" else []
+    return [1, rows, cols, rows * cols, rows * rows, cols * cols, *triangle]
+
+
+def _array(design: ArrayDesign) -> AreaEstimate:
+    if design.pe_bits != 4 or not design.decoders:
+        raise AreaError(f"{design.name}: is not a circuit of ours, so its area is not known{_ABLE}")
+    activations = {row.activations.format for row in design.precisions}
+    weights = {row.weights.format for row in design.precisions}
+    a = _lane(design.name, activations)
+    b = _lane(design.name, activations | weights)
+    family = _families()[f"array-{design.dataflow}-{a}-{b}"]
+    terms = array_terms(design.dataflow, design.rows, design.cols)
+    buffers = (
+        design.weight_buffer_bytes + design.activation_buffer_bytes + design.output_buffer_bytes
+    )
+    return AreaEstimate(_sum(family, terms), 8 * buffers, family["loo_error_pct"])
+
+
+def _lane(name: str, formats: Iterable[str]) -> str:
+    for lane in _LANES:
+        if set(formats) <= set(FORMAT_SETS[lane]):
+            return lane
+    other = ", ".join(sorted(set(formats) - set(FORMAT_SETS[_LANES[-1]])))
+    raise AreaError(f"{name}: areas of lanes for {other} are not known{_ABLE}")
+
+
+def _sum(family: dict[str, Any], terms: list[float]) -> float:
+    return sum(c * term for c, term in zip(family["coefficients"], terms, strict=True))
+
+
+@cache
+def _families() -> dict[str, Any]:
+    text = (files("oleaster.synth") / "area_model.json").read_text(encoding="utf-8")
+    families: dict[str, Any] = json.loads(text)["families"]
+    return families

@@ -1,0 +1,269 @@
+"""Synthesis of a unit: generic gates, cells of a Liberty library, or an FPGA; kept in the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from oleaster.hw.emit import Unit, verilog
+from oleaster.io import write_bytes
+from oleaster.models.cache import cache_root
+from oleaster.synth import ecp5
+from oleaster.synth.tools import (
+    NEXTPNR,
+    YOSYS,
+    SynthesisError,
+    ToolFailure,
+    run_tool,
+    scratch,
+    tool_version,
+)
+
+__all__ = ["NAND2_TRANSISTORS", "Synthesis", "Target", "synthesise"]
+
+Target = Literal["generic", "liberty", "ecp5"]
+
+NAND2_TRANSISTORS = 4
+"""Of a gate equivalent, a NAND of two inputs; a flip-flop has 16, four gate equivalents."""
+
+# Part of what a cached result depends on: raise it when results are read or counted differently.
+_RULES = b"1"
+
+_GATES = "cmos4,XOR,XNOR,MUX,NMUX"
+
+# A compiler of memories makes none of fewer words; those become flip-flops.
+_LEAST_WORDS = 16
+_SMALL_MEMORIES = f"t:$mem_v2 r:SIZE<{_LEAST_WORDS} %i"
+_COUNT_MEMORIES = "memory_unpack; tee -q -o memories.json stat -json"
+
+# What fails on a line of its own is the library's fault, not the unit's.
+_NAND = "module nand2(input a, b, output y); assign y = ~(a & b); endmodule\n"
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """What a unit takes.
+
+    module, parameters: of the unit. flattened: modules were opened and optimised as one.
+    cells: gates, flip-flops and the like, without memories; flops: flip-flops among them.
+    transistors: Yosys' estimate of static CMOS (generic only). gate_equivalents: that over the
+    transistors of a NAND of two inputs, or area over the area of the library's (not for ECP5).
+    memory_bits: in memories of at least 16 words, which the counts above leave out; ECP5 puts
+    them into its own cells.
+    own: the target's own figures. liberty: `area` (the file's unit, um^2 as a rule), `nand2_area`,
+    `flop_area` (of all flip-flops), `delay_ps` (ABC's, the longest way between flip-flops or ports,
+    without wires; None where modules were kept apart), `cells_by_type`. ecp5: `lut4`, `carry`,
+    `dsp`, `block_ram`, `lut_ram` and `mhz`.
+    """
+
+    module: str
+    parameters: dict[str, Any]
+    target: Target
+    flattened: bool
+    cells: int
+    flops: int
+    transistors: int | None
+    gate_equivalents: float | None
+    memory_bits: int
+    own: dict[str, Any]
+
+
+def synthesise(
+    unit: Unit,
+    *,
+    liberty: Path | None = None,
+    fpga: bool = False,
+    flatten: bool = False,
+    mhz: float | None = None,
+) -> Synthesis:
+    """Synthesise a unit for generic gates, for the library in the file `liberty`, or for an ECP5.
+
+    Modules are kept apart, each synthesised once however often it is there, unless `flatten`; an
+    ECP5 is always flat. mhz: of the clock that the mapping aims at (Liberty: as fast as it gets
+    without one; ECP5: 150). Generic gates take seconds, a large flat unit or one for an ECP5
+    minutes; the same again comes from the cache.
+
+    Raises SynthesisError, one sentence: a tool is missing or fails, or the file is no Liberty
+    library, or one without flip-flop or NAND.
+    """
+    target: Target = "ecp5" if fpga else "generic" if liberty is None else "liberty"
+    if fpga:
+        goal = ecp5.ECP5_MHZ if mhz is None else mhz
+        framed = ecp5.Framed(unit)
+        top, text = framed.module_name, verilog(framed)
+        asked = [*map(tool_version, (YOSYS, NEXTPNR)), ecp5.script(top), *ecp5.arguments(goal)]
+    else:
+        top, text = unit.module_name, verilog(unit)
+        script = _script(top, flatten, liberty is not None, mhz)
+        asked = [tool_version(YOSYS), script]
+    library = b"" if liberty is None else _read(liberty)
+    entry = _entry(text, asked, library)
+    found = _cached(entry)
+    if found is None:
+        with scratch() as folder:
+            (folder / "unit.v").write_text(text)
+            if fpga:
+                found = _in_fpga(folder, top, goal, unit)
+            elif liberty is None:
+                found = _in_gates(folder, script, unit)
+            else:
+                (folder / "library.lib").write_bytes(library)
+                (folder / "nand2.v").write_text(_NAND)
+                found = _in_library(folder, script, unit, liberty)
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(entry, json.dumps(found).encode())
+    return Synthesis(
+        module=unit.module_name,
+        parameters=unit.parameters,
+        target=target,
+        flattened=flatten or fpga,
+        **found,
+    )
+
+
+def _script(top: str, flatten: bool, library: bool, mhz: float | None) -> str:
+    """What Yosys does with unit.v for gates, or for the cells of library.lib."""
+    start = (
+        f"read_verilog unit.v; synth {'-flatten ' if flatten else ''}-top {top} -run begin:fine; "
+        f"memory_map {_SMALL_MEMORIES}; opt -full; techmap; opt -fast; "
+    )
+    # `opt -fast` would fold enables and resets into flip-flops again, whose transistors Yosys does
+    # not know.
+    tidy = "opt_expr; opt_merge; opt_clean; "
+    if not library:
+        return (
+            f"{start}dfflegalize -cell $_DFF_P_ 01; {tidy}abc -g {_GATES}; {tidy}"
+            f"tee -q -o stat.json stat -json -tech cmos; {_COUNT_MEMORIES}"
+        )
+    goal = "" if mhz is None else f" -D {1e6 / mhz:.0f}"
+    return (
+        f"{start}dfflibmap -liberty library.lib; {tidy}tee -q -o flops.json stat -json; "
+        f"tee -q -o abc.log abc -liberty library.lib{goal}; {tidy}"
+        "tee -q -o stat.json stat -json -liberty library.lib; "
+        f"{_COUNT_MEMORIES}; design -reset; read_verilog nand2.v; synth -top nand2 -noabc; "
+        "abc -liberty library.lib; tee -q -o nand2.json stat -json -liberty library.lib"
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise SynthesisError(f"{path}: no such file") from None
+    except OSError as error:
+        raise SynthesisError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _in_gates(folder: Path, script: str, unit: Unit) -> dict[str, Any]:
+    _yosys(folder, script, unit)
+    stat = _design(folder / "stat.json")
+    cells = _cells(stat)
+    estimate = str(stat["estimated_num_transistors"])
+    # Yosys knows the transistors of all but memories, or says so with a plus.
+    assert not estimate.endswith("+") or any("$mem" in cell for cell in stat["num_cells_by_type"])
+    transistors = int(estimate.rstrip("+"))
+    return {
+        "cells": sum(cells.values()),
+        "flops": cells.get("$_DFF_P_", 0),
+        "transistors": transistors,
+        "gate_equivalents": transistors / NAND2_TRANSISTORS,
+        "memory_bits": _design(folder / "memories.json")["num_memory_bits"],
+        "own": {},
+    }
+
+
+def _in_library(folder: Path, script: str, unit: Unit, liberty: Path) -> dict[str, Any]:
+    try:
+        run_tool(YOSYS, ["-q", "-p", script], folder)
+    except ToolFailure as error:
+        # Nothing but the library differs from what generic synthesis does.
+        raise SynthesisError(f"{liberty}: Yosys cannot use it as a library: {error}") from error
+    stat = _design(folder / "stat.json")
+    by_type = stat["num_cells_by_type"]
+    if any(cell.startswith("$_") and "DFF" in cell for cell in by_type):
+        raise SynthesisError(
+            f"{liberty}: has no flip-flop of a rising edge that Yosys can use (a cell with ff() "
+            "whose next state is one of its pins)"
+        )
+    nand2 = _design(folder / "nand2.json")
+    if not nand2.get("area"):
+        raise SynthesisError(f"{liberty}: has no gates of which a NAND can be made, or no areas")
+    modules = _modules(folder / "stat.json")
+    cells = {
+        cell: count
+        for cell, count in by_type.items()
+        if not cell.startswith("$") and cell not in modules
+    }
+    delays = re.findall(r"Delay = *([\d.]+) ps", (folder / "abc.log").read_text())
+    flops = {cell for cell in _design(folder / "flops.json")["num_cells_by_type"] if cell in cells}
+    return {
+        "cells": sum(cells.values()),
+        "flops": sum(count for cell, count in cells.items() if cell in flops),
+        "transistors": None,
+        "gate_equivalents": stat["area"] / nand2["area"],
+        "memory_bits": _design(folder / "memories.json")["num_memory_bits"],
+        "own": {
+            "area": stat["area"],
+            "nand2_area": nand2["area"],
+            "flop_area": stat["sequential_area"],
+            "delay_ps": float(delays[0]) if len(modules) == len(delays) == 1 else None,
+            "cells_by_type": dict(sorted(cells.items())),
+        },
+    }
+
+
+def _in_fpga(folder: Path, top: str, mhz: float, unit: Unit) -> dict[str, Any]:
+    try:
+        return ecp5.synthesise_ecp5(folder, top, mhz)
+    except ToolFailure as error:
+        raise SynthesisError(f"{unit.module_name} on an ECP5-85: {error}") from error
+
+
+def _stat(path: Path) -> dict[str, Any]:
+    text = path.read_text()
+    found: dict[str, Any] = json.loads(text[text.index("{") :])
+    return found
+
+
+def _design(path: Path) -> dict[str, Any]:
+    """What Yosys' `stat` says of all modules together."""
+    found: dict[str, Any] = _stat(path)["design"]
+    return found
+
+
+def _modules(path: Path) -> set[str]:
+    return {name.removeprefix("\\") for name in _stat(path)["modules"]}
+
+
+def _cells(stat: dict[str, Any]) -> dict[str, int]:
+    """By type, without memories and without modules, whose cells are counted themselves."""
+    return {
+        cell: count for cell, count in stat["num_cells_by_type"].items() if cell.startswith("$_")
+    }
+
+
+def _yosys(folder: Path, script: str, unit: Unit) -> None:
+    try:
+        run_tool(YOSYS, ["-q", "-p", script], folder)
+    except ToolFailure as error:
+        raise SynthesisError(f"{unit.module_name}: Yosys failed: {error}") from error
+
+
+def _entry(verilog: str, asked: list[str], library: bytes) -> Path:
+    """Where the result is kept: by all that it depends on."""
+    digest = hashlib.sha256()
+    for part in (verilog.encode(), *(each.encode() for each in asked), library, _RULES):
+        digest.update(hashlib.sha256(part).digest())
+    return cache_root() / "synth" / f"{digest.hexdigest()[:32]}.json"
+
+
+def _cached(entry: Path) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads(entry.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found
