@@ -319,7 +319,7 @@ def test_cosim(capsys):
 def test_cosim_fails_with_its_bench(capsys, monkeypatch):
     from oleaster.sim.rtl import cosim
 
-    def run_bench(unit, verilog, manifest, *, waves):
+    def run_bench(unit, verilog, manifest):
         assert verilog.is_file()
         assert manifest.is_file()
         log = Path("log")

@@ -203,14 +203,6 @@ def test_bench_fails_on_a_broken_circuit(unit, parameters, old, new, tmp_path):
     assert run_bench(unit, verilog, manifest, folder=tmp_path).failed > 0
 
 
-def test_waves_on_request(tmp_path):
-    verilog, manifest = write_design(build_unit("ovp-encoder4"), tmp_path)
-    result = run_bench("ovp-encoder4", verilog, manifest, waves=True, folder=tmp_path)
-    assert result.failed == 0
-    assert result.waves is not None
-    assert "$enddefinitions" in result.waves.read_text()[:20_000]
-
-
 def test_gemm_bench_clocked_by_cocotb(tmp_path):
     rng = np.random.default_rng(0)
     a = quantize(rng.standard_t(3, (9, 20)).astype(np.float32))

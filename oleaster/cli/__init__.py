@@ -27,6 +27,7 @@ from oleaster.cli import (
     run,
     simulate,
     tensors,
+    waves,
 )
 from oleaster.cli.output import CommandError, remember_command
 from oleaster.config import DesignError
@@ -42,6 +43,7 @@ from oleaster.sim.networks.layer import NetworkError
 from oleaster.sim.performance.design import DesignFault
 from oleaster.sim.performance.energy import EnergyError
 from oleaster.sim.rtl.toolchain import ToolError
+from oleaster.waves.file import WaveError
 
 _OURS = (
     CommandError,
@@ -58,6 +60,7 @@ _OURS = (
     PlotError,
     QuantizeError,
     ToolError,
+    WaveError,
 )
 
 app = typer.Typer(
@@ -74,6 +77,7 @@ app.command()(tensors.formats)
 app.command()(hardware.units)
 app.command()(hardware.rtl)
 app.command()(hardware.cosim)
+app.command()(waves.waves)
 app.add_typer(models.app, name="models")
 app.add_typer(nerf.app, name="nerf")
 app.command()(accuracy.accuracy)

@@ -10,6 +10,8 @@ import typer
 from oleaster import io
 from oleaster.cli.output import CommandError, Json, print_facts, print_json, print_table, say
 from oleaster.config import load_unit
+from oleaster.waves.ports import manifest_of
+from oleaster.waves.view import check_wave_files, write_view
 
 if TYPE_CHECKING:
     from oleaster.hw.emit import Unit
@@ -93,24 +95,47 @@ def cosim(
     rows: Rows = None,
     cols: Cols = None,
     settings: Settings = None,
-    waves: Annotated[bool, typer.Option("--waves", help="Keep the signals' waveforms.")] = False,
+    waves: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write waveforms: .fst (small) or .vcd; beside them a view for GTKWave, .gtkw.",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Run a unit's cocotb bench on its Verilog in Verilator; exit 1 if a test fails."""
+    """Run a unit's cocotb bench on its Verilog in Verilator; exit 1 if a test fails.
+
+    \b
+    oleaster cosim pe
+    oleaster cosim systolic --rows 4 --cols 4 --waves array.fst
+    gtkwave array.fst array.gtkw
+    oleaster waves array.fst --wavedrom array.svg
+    """
     from oleaster.sim.rtl.cosim import run_bench
 
+    if waves is not None:
+        check_wave_files(waves)
     name, unit = load_unit(source, parameter_overrides(rows, cols, settings))
     with tempfile.TemporaryDirectory(prefix="oleaster-") as folder:
         verilog, manifest = _emit(unit, Path(folder))
         say("building it in Verilator, unless that was done before, and running its bench")
-        result = run_bench(name, verilog, manifest, waves=waves)
+        if waves is None:
+            result, view = run_bench(name, verilog, manifest), None
+        else:
+            with tempfile.TemporaryDirectory(prefix=".oleaster-", dir=waves.parent) as aside:
+                result = run_bench(name, verilog, manifest, waves=Path(aside) / waves.name)
+                io.write_bytes(manifest_of(waves), manifest.read_bytes())
+                (Path(aside) / waves.name).replace(waves)
+            view = write_view(waves)
     shown: dict[str, Any] = {
         "unit": name,
         "parameters": unit.parameters,
         "passed": result.passed,
         "failed": result.failed,
         "wall_s": result.wall_s,
-        "waves": str(result.waves) if result.waves else None,
+        "waves": str(waves) if waves else None,
+        "view": str(view) if view else None,
         "log": str(result.log),
     }
     if json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -80,7 +81,7 @@ _ON_A_BUS = ("accelerator", "nerf-renderer")
 
 @dataclass(frozen=True)
 class BenchResult:
-    """How many of the bench's tests passed and failed; `waves` is a VCD file or None."""
+    """How many of the bench's tests passed and failed; `waves` is a VCD or FST file, or None."""
 
     passed: int
     failed: int
@@ -115,11 +116,17 @@ class _LeanVerilator(Verilator):
 
 
 def run_bench(
-    unit: str, verilog: Path, manifest: Path, *, waves: bool = False, folder: Path | None = None
+    unit: str,
+    verilog: Path,
+    manifest: Path,
+    *,
+    waves: Path | None = None,
+    folder: Path | None = None,
 ) -> BenchResult:
     """Run the cocotb bench of `unit` on the design in `verilog`.
 
-    The log and the waves are left in `folder`, or in a new temporary one.
+    waves: where to write the waveforms of all its signals, .fst or .vcd. folder: where to leave the
+    log; by default a new temporary one.
 
     Raises
     ------
@@ -150,7 +157,7 @@ def run_cocotb(
     parameters: Mapping[str, int] | None = None,
     defines: Mapping[str, str] | None = None,
     plusargs: Sequence[str] = (),
-    waves: bool = False,
+    waves: Path | None = None,
     run_folder: Path | None = None,
 ) -> BenchResult:
     """Build `top` once for each content and run the cocotb tests of `module` on it.
@@ -158,21 +165,27 @@ def run_cocotb(
     config: what the bench needs to know, handed over as JSON.
     """
     check_compiler()
+    kind = waves.suffix.removeprefix(".") if waves else ""
+    if kind not in ("", "fst", "vcd"):
+        raise ToolError(f"{waves}: the name of a waveform ends in .fst or .vcd")
+    if kind == "fst":
+        _check_fst_headers()
     logging.getLogger("_LeanVerilator").setLevel(logging.WARNING)
     runner = _LeanVerilator()
     arguments = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing", "-Wno-fatal"]
+    arguments += ["--trace-fst"] if kind == "fst" else []
     named = {**(parameters or {}), **(defines or {})}
     key = content_key(
         [*CONTROL_FILES, *sources],
         [
             # The program is linked to this environment's cocotb.
             *("cocotb", str(libs_dir), sys.version),
-            *(top, *arguments, *(f"{k}={v}" for k, v in named.items()), str(waves)),
+            *(top, *arguments, *(f"{k}={v}" for k, v in named.items()), kind),
         ],
     )
     folder = cache_dir() / f"cocotb-{key}"
     folder.mkdir(parents=True, exist_ok=True)
-    flavour = "cocotb-waves" if waves else "cocotb"
+    flavour = f"cocotb-{kind}" if kind else "cocotb"
     with FileLock(folder.with_suffix(".lock")):
         public = folder / "public.vlt"
         public.write_text(f'`verilator_config\npublic_flat_rw -module "{top}" -port "*"\n')
@@ -186,7 +199,7 @@ def run_cocotb(
                     defines=defines or {},
                     build_args=arguments,
                     build_dir=folder,
-                    waves=waves,
+                    waves=bool(waves),
                     timescale=("1ns", "1ns"),
                     log_file=folder / "build.log",
                 )
@@ -197,7 +210,7 @@ def run_cocotb(
             harvest_runtime(folder, flavour)
             (folder / "complete").touch()
 
-    # Log and waves are the user's to read, so they stay.
+    # The log is the user's to read, so it stays.
     run_folder = run_folder or Path(tempfile.mkdtemp(prefix=f"oleaster-{top}-"))
     log = run_folder / "bench.log"
     started = time.perf_counter()
@@ -211,7 +224,8 @@ def run_cocotb(
             results_xml=str(run_folder / "results.xml"),
             extra_env={"OLEASTER_BENCH": json.dumps(dict(config)), "COCOTB_ANSI_OUTPUT": "0"},
             plusargs=list(plusargs),
-            waves=waves,
+            test_args=["--trace-file", str(waves.absolute())] if waves else [],
+            waves=bool(waves),
             log_file=log,
         )
         total, failed = get_results(results)
@@ -219,14 +233,24 @@ def run_cocotb(
         if not (run_folder / "results.xml").exists():
             raise ToolError(f"the bench did not run; see {log}") from error
         total, failed = get_results(run_folder / "results.xml")
-    wave_file = run_folder / "dump.vcd"
     return BenchResult(
         passed=total - failed,
         failed=failed,
         wall_s=time.perf_counter() - started,
-        waves=wave_file if wave_file.exists() else None,
+        waves=waves if waves and waves.exists() else None,
         log=log,
     )
+
+
+def _check_fst_headers() -> None:
+    """ToolError unless what Verilator's writer of FST files includes is there."""
+    includes = "#include <lz4.h>\n#include <zlib.h>\n"
+    command = ["g++", "-E", "-x", "c++", "-"]
+    if subprocess.run(command, input=includes, capture_output=True, text=True).returncode:
+        raise ToolError(
+            "FST files need the headers of lz4 and zlib, which the C++ compiler does not find "
+            "(Debian's liblz4-dev and zlib1g-dev bring them); .vcd files need neither"
+        )
 
 
 def bench_config() -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Waveforms: read them, keep a view of what matters for GTKWave, draw a few cycles."""
