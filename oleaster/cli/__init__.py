@@ -23,6 +23,7 @@ from oleaster.cli import (
     hardware,
     models,
     nerf,
+    report,
     reproduce,
     run,
     simulate,
@@ -86,6 +87,7 @@ app.command()(simulate.simulate)
 app.command()(designs.designs)
 app.command()(designs.networks)
 app.command()(reproduce.reproduce)
+app.command()(report.report)
 app.command()(demo.demo)
 
 

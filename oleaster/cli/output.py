@@ -36,12 +36,17 @@ def remember_command(arguments: Sequence[str]) -> None:
     _command.set(shlex.join(["oleaster", *arguments]))
 
 
+def called_as() -> str | None:
+    """The command line; None outside of it."""
+    return _command.get()
+
+
 def json_text(result: dict[str, Any]) -> str:
     """One object, with oleaster's version and the command line, as `--json` and `-o` write it.
 
     Infinities and NaN, which JSON lacks, become null; so is the command outside the command line.
     """
-    said = {"version": __version__, "command": _command.get(), **result}
+    said = {"version": __version__, "command": called_as(), **result}
     return json.dumps(finite(said), indent=2, allow_nan=False) + "\n"
 
 
