@@ -39,6 +39,7 @@ __all__ = [
     "DesignError",
     "DesignFile",
     "design_facts",
+    "design_keys",
     "design_names",
     "load_design",
     "load_unit",
@@ -52,6 +53,7 @@ _SAID_BY_UNIT = {
     "weight-stationary": ("array", ("rows", "cols", "dataflow")),
     "accelerator": ("accelerator", ("config",)),
 }
+_OPERANDS = ("formats", "weights", "activations")
 
 
 class DesignError(ValueError):
@@ -118,11 +120,22 @@ def read_design(source: str) -> DesignFile:
     return design
 
 
-def load_design(source: str) -> Design:
+def design_keys(source: str) -> tuple[str, ...]:
+    """Keys that `load_design` may override; raises DesignError as it does."""
+    load_design(source)
+    return tuple(_places(read_design(source)))
+
+
+def load_design(source: str, overrides: Mapping[str, Any] | None = None) -> Design:
     """The design `source` (see `read_design`) as the performance models take it.
 
     What a file's unit says (rows, cols and dataflow, or an accelerator's configuration) it does not
     say again in [simulation].
+
+    overrides: values that win over the file's, by key, wherever the file says it (`design_keys`):
+    of [simulation], or of [parameters] for what the unit says; "dataflow" changes the unit.
+    "weights" and "activations" are formats for all layers, "formats" is W:A or one for both.
+
     Raises DesignError as `read_design`; and for a design that cannot be simulated, and a value
     that is missing, unknown, of a wrong type or out of range.
     """
@@ -133,6 +146,9 @@ def load_design(source: str) -> Design:
             f"{source}: has no table [simulation], so it can be built but not simulated "
             f"(designs that can: {able})"
         )
+    if overrides:
+        design = _overridden(source, design, overrides)
+    assert design.simulation is not None
     values = dict(design.simulation)
     kind = values.pop("kind", None)
     if not isinstance(kind, str) or kind not in KINDS:
@@ -189,6 +205,53 @@ def _text(source: str) -> str:
         raise DesignError(f"{source}: no such file") from None
     except OSError as error:
         raise DesignError(f"{source}: cannot be read: {error.strerror or error}") from error
+
+
+def _places(design: DesignFile) -> dict[str, str]:
+    """Where each key that may be overridden is said."""
+    simulation = design.simulation or {}
+    kind = str(simulation.get("kind"))
+    keys = KINDS[kind].model_fields if kind in KINDS else ()
+    places = {key: "simulation" for key in keys if key not in ("precision", "config")}
+    if kind == "accelerator":
+        places |= {field.name: "parameters" for field in fields(AcceleratorConfig)}
+    elif design.unit is not None:
+        places |= {"rows": "parameters", "cols": "parameters", "dataflow": "unit"}
+    return places | dict.fromkeys(_OPERANDS, "precision")
+
+
+def _overridden(source: str, design: DesignFile, overrides: Mapping[str, Any]) -> DesignFile:
+    """The file as if it said so itself; what is said is checked where a file's is."""
+    places = _places(design)
+    file = design.model_dump()
+    for key, value in overrides.items():
+        if key not in places:
+            raise DesignError(f"{source}: a design has no key {key!r} here{_known(key, places)}")
+        if places[key] == "precision":
+            _set_formats(file["simulation"].get("precision"), key, value)
+        elif places[key] == "unit":
+            units = {flow: unit for unit, flow in _DATAFLOWS.items()}
+            if value not in units:
+                raise DesignError(f"{source}: dataflow is {value!r}; it must be 'os' or 'ws'")
+            file["unit"] = units[value]
+        else:
+            file[places[key]][key] = value
+    try:
+        return DesignFile.model_validate(file)
+    except ValidationError as error:
+        raise DesignError(f"{source}: {_first_wrong(error, DesignFile)}") from None
+
+
+def _set_formats(precision: Any, key: str, value: Any) -> None:
+    both = str(value).partition(":") if key == "formats" else ()
+    for row in precision if isinstance(precision, list) else ():
+        if not isinstance(row, dict):
+            continue
+        if both:
+            row["weights"] = {"format": both[0]}
+            row["activations"] = {"format": both[2] if both[1] else both[0]}
+        else:
+            row[key] = {"format": value}
 
 
 def _from_unit(source: str, design: DesignFile, kind: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from oleaster.config import DesignError
 from oleaster.models.nerf.renderer.config import RendererConfig
 from oleaster.sim.nerf.renderer.design import Published, RendererDesign
 
-__all__ = ["load_renderer", "renderer_names"]
+__all__ = ["load_renderer", "renderer_keys", "renderer_names"]
 
 _Size = Annotated[int, Field(ge=1, le=1 << 24)]
 _Rate = Annotated[float, Field(ge=1e-3, le=1e9, allow_inf_nan=False)]
@@ -64,10 +64,18 @@ def renderer_names() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir())
 
 
-def load_renderer(source: str, overrides: Mapping[str, int | str] | None = None) -> RendererDesign:
+def renderer_keys() -> tuple[str, ...]:
+    """Keys that `load_renderer` may override."""
+    sizes = (each.name for each in fields(RendererConfig) if isinstance(each.default, int))
+    return (*_KEYS, *sizes)
+
+
+def load_renderer(
+    source: str, overrides: Mapping[str, int | float | str] | None = None
+) -> RendererDesign:
     """The design `source`: one of `renderer_names()`, or a path ending in .toml.
 
-    overrides: values that win over the file's, of its top level or of [config].
+    overrides: values that win over the file's, of its top level or of [config] (`renderer_keys`).
     DesignError: no such design or file, no TOML, a key or a value that cannot be.
     """
     try:
@@ -81,13 +89,13 @@ def load_renderer(source: str, overrides: Mapping[str, int | str] | None = None)
             raise
         raise DesignError(f"{source}: is not TOML: {error}") from error
     values = found.model_dump(include=set(_KEYS))
-    config = dict(found.config)
+    config: dict[str, int | float] = dict(found.config)
     for key, value in (overrides or {}).items():
         number = _number(key, value)
         if key in _KEYS:
             values[key] = number
         else:
-            config[key] = int(number)
+            config[key] = number
     name = Path(source).stem if source.endswith(".toml") else source
     try:
         checked = _File.model_validate({**found.model_dump(), **values, "config": config})
@@ -111,7 +119,7 @@ def load_renderer(source: str, overrides: Mapping[str, int | str] | None = None)
 
 
 def _known_sizes(config: Mapping[str, int]) -> dict[str, Any]:
-    known = [each.name for each in fields(RendererConfig) if isinstance(each.default, int)]
+    known = renderer_keys()[len(_KEYS) :]
     for key, value in config.items():
         if key not in known:
             near = get_close_matches(key, known, n=1)
@@ -126,7 +134,10 @@ def _known_sizes(config: Mapping[str, int]) -> dict[str, Any]:
     return dict(config)
 
 
-def _number(key: str, value: int | str) -> int | float:
+def _number(key: str, value: int | float | str) -> int | float:
+    """What is no text is checked as a file's value is."""
+    if not isinstance(value, str):
+        return value
     try:
         return int(value) if key in _WHOLE or key not in _KEYS else float(value)
     except ValueError:

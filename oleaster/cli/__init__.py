@@ -19,6 +19,7 @@ from oleaster.cli import (
     accuracy,
     demo,
     designs,
+    explore,
     gemm,
     hardware,
     models,
@@ -86,6 +87,7 @@ app.command()(run.run)
 app.command()(simulate.simulate)
 app.command()(designs.designs)
 app.command()(designs.networks)
+app.command()(explore.explore)
 app.command()(reproduce.reproduce)
 app.command()(report.report)
 app.command()(demo.demo)
@@ -144,8 +146,12 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _ours() -> tuple[type[Exception], ...]:
-    emit = sys.modules.get("oleaster.hw.emit")  # imports Amaranth, which few verbs need
-    return (*_OURS, emit.EmitError) if emit else _OURS
+    late = (  # their modules are slow to import, and few verbs need them
+        getattr(module, name)
+        for where, name in (("hw.emit", "EmitError"), ("explore.error", "StudyError"))
+        if (module := sys.modules.get(f"oleaster.{where}"))
+    )
+    return (*_OURS, *late)
 
 
 def _wrong_use(error: typer.TyperException) -> int:
