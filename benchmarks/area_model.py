@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from oleaster.hw.library import build_unit
-from oleaster.synth.area import array_terms
+from oleaster.models.accelerator.config import AcceleratorConfig
+from oleaster.synth.area import accelerator_memory_bits, accelerator_terms, array_terms
 from oleaster.synth.synthesis import synthesise
 
 OUTPUT = Path("oleaster/synth/area_model.json")
@@ -29,6 +30,24 @@ ROWS, COLS = (2, 4, 8), (2, 4, 8)
 ROWS_OF_FOUR = (4, 8, 12)  # where they must be multiples of four
 CHECKS = ((16, 16), (4, 16), (16, 4))
 UNITS = {"os": "systolic", "ws": "weight-stationary"}
+ACCELERATOR_KEYS = ("rows", "cols", "data_bits", "scratchpad_beats", "outstanding")
+ACCELERATORS = (
+    (4, 4, 64, 128, 64),
+    (8, 4, 64, 128, 64),
+    (4, 8, 64, 128, 64),
+    (8, 8, 64, 128, 64),
+    (4, 8, 128, 128, 64),
+    (8, 8, 128, 128, 64),
+    (12, 8, 128, 128, 64),
+    (4, 16, 128, 128, 64),
+    (4, 16, 256, 128, 64),
+    (8, 16, 256, 128, 64),
+    (8, 8, 128, 32, 64),
+    (4, 8, 64, 1024, 64),
+    (8, 8, 64, 128, 16),
+    (4, 8, 128, 128, 256),
+)
+ACCELERATOR_CHECKS = ((16, 16, 128, 128, 64),)
 LANES = (("olive4", "olive4"), ("olive4", "olive"), ("olive", "olive"))
 
 
@@ -39,26 +58,33 @@ def array_point(dataflow: str, a: str, b: str, rows: int, cols: int) -> dict[str
     return {"rows": rows, "cols": cols, "gate_equivalents": area}
 
 
-def fit(terms: np.ndarray, areas: np.ndarray) -> np.ndarray:
-    """Coefficients of least squared relative error; terms: (points, terms)."""
+def fit(terms: np.ndarray, areas: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Coefficients of least squared error, relative to `areas`, of which `known` is not fitted.
+
+    terms: (points, terms).
+    """
     scaled = terms / areas[:, None]
     size = np.abs(scaled).max(axis=0)  # columns of one magnitude, for the solver's sake
-    return np.linalg.lstsq(scaled / size, np.ones(len(areas)), rcond=None)[0] / size
+    return np.linalg.lstsq(scaled / size, 1 - known / areas, rcond=None)[0] / size
 
 
-def family(terms: list[list[float]], points: list[Any], checks: list[Any], held: Any) -> Any:
-    """held: terms of the checks."""
-    matrix = np.array(terms, float)
-    areas = np.array([point["gate_equivalents"] for point in points])
-    coefficients = fit(matrix, areas)
+def family(points: list[Any], checks: list[Any], terms_of: Any, known_of: Any) -> Any:
+    """Fits `points`, compares `checks`; what of a point its area is a sum of, and what is known."""
+    areas, held = (
+        np.array([each["gate_equivalents"] for each in some]) for some in (points, checks)
+    )
+    terms = np.array([terms_of(each) for each in points], float)
+    known = np.array([known_of(each) for each in points], float)
+    coefficients = fit(terms, areas, known)
     errors = []
     for out in range(len(areas)):
         kept = np.arange(len(areas)) != out
-        errors.append(100 * (matrix[out] @ fit(matrix[kept], areas[kept]) / areas[out] - 1))
-    for check, row in zip(checks, held, strict=True):
-        check["error_pct"] = round(100 * (row @ coefficients / check["gate_equivalents"] - 1), 3)
-    for point, error in zip(points, errors, strict=True):
-        point["left_out_error_pct"] = round(error, 3)
+        found = fit(terms[kept], areas[kept], known[kept])
+        errors.append(100 * ((terms[out] @ found + known[out]) / areas[out] - 1))
+        points[out]["left_out_error_pct"] = round(errors[-1], 3)
+    for check, area in zip(checks, held, strict=True):
+        found = np.array(terms_of(check)) @ coefficients + known_of(check)
+        check["error_pct"] = round(100 * (found / area - 1), 3)
     return {
         "coefficients": [float(f"{each:.8g}") for each in coefficients],
         "loo_error_pct": round(max(map(abs, errors)), 3),
@@ -67,22 +93,51 @@ def family(terms: list[list[float]], points: list[Any], checks: list[Any], held:
     }
 
 
-def array_family(dataflow: str, a: str, b: str) -> Any:
+def array_family(dataflow: str, a: str, b: str, found: Any) -> Any:
     rows = ROWS_OF_FOUR if dataflow == "ws" and a == "olive" else ROWS
     points = [array_point(dataflow, a, b, *size) for size in (*product(rows, COLS), (8, 6))]
     checks = [array_point(dataflow, a, b, *size) for size in CHECKS]
-    terms, held = (
-        [array_terms(dataflow, each["rows"], each["cols"]) for each in some]
-        for some in (points, checks)
+    return family(
+        points, checks, lambda x: array_terms(dataflow, x["rows"], x["cols"]), lambda x: 0.0
     )
-    return family(terms, points, checks, held)
+
+
+def accelerator_point(**sizes: int) -> dict[str, Any]:
+    unit = build_unit("accelerator", **sizes)
+    found = synthesise(unit)
+    print(f"{unit.module_name}: {found.gate_equivalents:,.0f}", file=sys.stderr, flush=True)
+    config = AcceleratorConfig(**sizes)
+    if found.memory_bits != accelerator_memory_bits(config):
+        raise SystemExit(
+            f"{unit.module_name}: memories of {found.memory_bits} bits, and "
+            f"accelerator_memory_bits says {accelerator_memory_bits(config)}"
+        )
+    return {**sizes, "gate_equivalents": found.gate_equivalents}
+
+
+def accelerator_family(found: Any) -> Any:
+    """Of all but the array, which has its own fit."""
+    points, checks = (
+        [accelerator_point(**dict(zip(ACCELERATOR_KEYS, each, strict=True))) for each in some]
+        for some in (ACCELERATORS, ACCELERATOR_CHECKS)
+    )
+    array = found["array-os-olive-olive"]["coefficients"]
+
+    def terms(point: Any) -> list[float]:
+        config = AcceleratorConfig(**{key: point[key] for key in ACCELERATOR_KEYS})
+        return accelerator_terms(config)
+
+    def known(point: Any) -> float:
+        return float(np.dot(array, array_terms("os", point["rows"], point["cols"])))
+
+    return family(points, checks, terms, known)
 
 
 FAMILIES = {
     f"array-{dataflow}-{a}-{b}": partial(array_family, dataflow, a, b)
     for dataflow in UNITS
     for a, b in LANES
-}
+} | {"accelerator-olive-olive": accelerator_family}
 
 
 def main() -> None:
@@ -90,7 +145,7 @@ def main() -> None:
     parser.add_argument("families", nargs="*", metavar="FAMILY", help=", ".join(FAMILIES))
     found = json.loads(OUTPUT.read_text()) if OUTPUT.exists() else {"families": {}}
     for name in parser.parse_args().families or FAMILIES:
-        found["families"][name] = FAMILIES[name]()
+        found["families"][name] = FAMILIES[name](found["families"])
         print(f"{name}: {found['families'][name]['loo_error_pct']} %", file=sys.stderr)
         OUTPUT.write_text(json.dumps(found, indent=1) + "\n")
 

@@ -6,7 +6,7 @@ the device has room for three times, once for each reader. Takes some ten minute
 """
 
 from oleaster.hw.library import build_unit
-from oleaster.synthesis import synthesise_ecp5
+from oleaster.synth.synthesis import synthesise
 
 DESIGNS: tuple[tuple[str, dict[str, int]], ...] = (
     ("bitmap-search", {"chunk": 64}),
@@ -19,7 +19,8 @@ DESIGNS: tuple[tuple[str, dict[str, int]], ...] = (
 def main() -> None:
     columns = None
     for name, parameters in DESIGNS:
-        found = synthesise_ecp5(build_unit(name, **parameters))
+        result = synthesise(build_unit(name, **parameters), fpga=True)
+        found = {"flops": result.flops, **result.own}
         if columns is None:
             columns = list(found)
             print(f"{'':16} {' '.join(f'{column:>15}' for column in columns)}")

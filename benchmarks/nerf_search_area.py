@@ -3,21 +3,27 @@
 
 Prints the dual-purpose tree beside an adder tree and a search of their own, of the same latency and
 rate: the search narrows the coordinates to half with a comparison in each stage, the cheapest one
-that we know. All without the queue that every `Pipe` ends with. Then the units with queue.
+that we know; and that search beside the three adders that the renderer's density unit has for the
+products of a pair of four components. All without the queue that every `Pipe` ends with. Then the
+units with queue.
 Transistors are Yosys' own estimate, an area without a library. The first call takes a minute.
 """
 
 from typing import Any
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data
+from amaranth.lib.wiring import In, Out
 
+from oleaster.hw.emit import Unit
 from oleaster.hw.nerf.bitmap_search import BitmapSearch
-from oleaster.hw.nerf.pipe import Path, delayed
+from oleaster.hw.nerf.pipe import Path, delayed, total
 from oleaster.hw.nerf.search_tree import SearchTree
 from oleaster.models.nerf.layout import index_bits
-from oleaster.synthesis import synthesise
+from oleaster.synth.synthesis import Synthesis, synthesise
 
 LEAVES, VALUE_BITS, CHUNK = 64, 8, 64
+KEYS = ("cells", "flops", "transistors", "memory_bits")
 
 
 class AdderTree(SearchTree):
@@ -81,26 +87,46 @@ class Search(SearchTree):
         return answer
 
 
+class ThreeAdders(Unit):
+    """What the renderer's density unit has to add four products, with the register behind."""
+
+    parameters: dict[str, Any] = {}  # noqa: RUF012
+    module_name = "three_adders"
+
+    def __init__(self) -> None:
+        values = data.ArrayLayout(signed(VALUE_BITS), 4)
+        super().__init__({"values": In(values), "sum": Out(signed(VALUE_BITS + 2))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.sync += self.sum.eq(total([self.values[i] for i in range(4)]))
+        return m
+
+
+def flat(unit: Unit) -> Synthesis:
+    return synthesise(unit, flatten=True)
+
+
 def main() -> None:
     shape = (LEAVES, VALUE_BITS, CHUNK)
     print(f"{LEAVES} leaves of {VALUE_BITS} bits, chunks of {CHUNK}")
-    print(f"{'':38} {'cells':>7} {'flops':>6} {'transistors':>12}")
+    print(f"{'':38} " + " ".join(f"{key:>12}" for key in KEYS))
 
-    def row(name: str, area: dict[str, int]) -> None:
-        numbers = f"{area['cells']:7,} {area['flops']:6,} {area['transistors']:12,}"
-        print(f"{name:38} {numbers}", flush=True)
+    def row(name: str, *areas: Synthesis) -> dict[str, int]:
+        sums = {key: sum(getattr(each, key) for each in areas) for key in KEYS}
+        print(f"{name:38} " + " ".join(f"{sums[key]:12,}" for key in KEYS), flush=True)
+        return sums
 
-    both = synthesise(Path(SearchTree(*shape)))
-    adders, search = synthesise(Path(AdderTree(*shape))), synthesise(Path(Search(*shape)))
-    apart = {key: adders[key] + search[key] for key in adders}
-    row("dual-purpose tree", both)
+    both = row("dual-purpose tree", flat(Path(SearchTree(*shape))))
+    adders, search = flat(Path(AdderTree(*shape))), flat(Path(Search(*shape)))
     row("adder tree", adders)
     row("search", search)
-    row("adder tree and search", apart)
-    for key in both:
+    apart = row("adder tree and search", adders, search)
+    for key in KEYS[:-1]:
         print(f"saved {key}: {100 - 100 * both[key] / apart[key]:.1f} %")
-    row("search-tree, whole", synthesise(SearchTree(*shape)))
-    row("bitmap-search, whole", synthesise(BitmapSearch(CHUNK)))
+    row("search and three adders", search, flat(ThreeAdders()))
+    row("search-tree, whole", flat(SearchTree(*shape)))
+    row("bitmap-search, whole", flat(BitmapSearch(CHUNK)))
 
 
 if __name__ == "__main__":

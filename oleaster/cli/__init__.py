@@ -28,6 +28,7 @@ from oleaster.cli import (
     reproduce,
     run,
     simulate,
+    synth,
     tensors,
     waves,
 )
@@ -88,6 +89,7 @@ app.command()(simulate.simulate)
 app.command()(designs.designs)
 app.command()(designs.networks)
 app.command()(explore.explore)
+app.command()(synth.synth)
 app.command()(reproduce.reproduce)
 app.command()(report.report)
 app.command()(demo.demo)

@@ -54,7 +54,7 @@ def reproduce(
 def _olive(models: str, output: Path) -> tuple[dict[str, Any], list[Path]]:
     from oleaster.reproduce.olive import evaluate_olive
     from oleaster.reproduce.page import write_page
-    from oleaster.synthesis import SynthesisError
+    from oleaster.synth.tools import SynthesisError
 
     names = [name.strip() for name in models.split(",") if name.strip()]
     for name in names:

@@ -6,7 +6,7 @@ from oleaster.hw.decoder import OVPDecoder
 from oleaster.hw.pe import PE
 from oleaster.models.lane import Lane
 from oleaster.reproduce.published import Area, published
-from oleaster.synthesis import synthesise
+from oleaster.synth.synthesis import synthesise
 
 __all__ = ["AreaShare", "measure", "published_shares"]
 
@@ -45,9 +45,9 @@ def measure() -> list[AreaShare]:
     counts: dict[str, Area] = {row.unit: row for row in published().areas}
     cells = {name: synthesise(unit) for name, unit in units.items()}
     shares = _shares(
-        [(name, found["transistors"], counts[name].count) for name, found in cells.items()]
+        [(name, found.transistors, counts[name].count) for name, found in cells.items()]
     )
-    return [replace(share, flops=cells[share.unit]["flops"]) for share in shares]
+    return [replace(share, flops=cells[share.unit].flops) for share in shares]
 
 
 def _shares(rows: list[tuple[str, float, int]]) -> list[AreaShare]:

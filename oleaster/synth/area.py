@@ -13,10 +13,23 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from oleaster.models.accelerator.config import (
+    CHANNEL_SLOTS,
+    CHUNK_SLOTS,
+    OUTPUT_SLOTS,
+    AcceleratorConfig,
+)
 from oleaster.models.lane import FORMAT_SETS
-from oleaster.sim.performance.design import ArrayDesign, Design
+from oleaster.sim.performance.design import AcceleratorDesign, ArrayDesign, Design
 
-__all__ = ["AreaError", "AreaEstimate", "array_terms", "estimate_area"]
+__all__ = [
+    "AreaError",
+    "AreaEstimate",
+    "accelerator_memory_bits",
+    "accelerator_terms",
+    "array_terms",
+    "estimate_area",
+]
 
 _LANES = ("olive4", "olive")  # smallest first
 
@@ -39,22 +52,22 @@ class AreaEstimate:
 
 
 def estimate_area(design: Design) -> AreaEstimate:
-    """Area of our own arrays, without Yosys, in microseconds.
+    """Area of our own arrays and accelerators, without Yosys, in microseconds.
 
     An array's lanes are the smaller of the sets `olive4` and `olive` that holds its formats; B's
     lanes hold those of A, too, as both operands of attention are activations. Its memories are its
-    three buffers.
+    three buffers. An accelerator is taken as one of `olive` lanes, and its memories are exact.
 
     Raises AreaError for a design that is not our Verilog, or has other formats.
     """
     if isinstance(design, ArrayDesign):
         return _array(design)
+    if isinstance(design, AcceleratorDesign):
+        return _accelerator(design)
     raise AreaError(f"{design.name}: is not a circuit of ours, so its area is not known{_ABLE}")
 
 
-_ABLE = (
-    f" (known: arrays with pe_bits 4 and decoders, of formats {', '.join(FORMAT_SETS['olive'])})"
-)
+_ABLE = f" (known: arrays with pe_bits 4 and decoders, and accelerators, of formats {', '.join(FORMAT_SETS['olive'])})"
 
 
 def array_terms(dataflow: str, rows: int, cols: int) -> list[float]:
@@ -66,6 +79,47 @@ def array_terms(dataflow: str, rows: int, cols: int) -> list[float]:
     early = max(0, cols - rows) if dataflow == "os" else 0
     triangle = [early * (early + 1)] if dataflow == "os" else []
     return [1, rows, cols, rows * cols, rows * rows, cols * cols, *triangle]
+
+
+def accelerator_terms(config: AcceleratorConfig) -> list[float]:
+    """What the area of an accelerator, but for its array, is a weighted sum of.
+
+    Its output stage has a requantiser for every 32 bits of the bus, each lane a scratchpad.
+    """
+    lanes = config.rows + config.cols
+    address = (config.scratchpad_beats - 1).bit_length()
+    return [1, config.data_bits, lanes, lanes * config.data_bits, lanes * address, config.cols]
+
+
+def accelerator_memory_bits(config: AcceleratorConfig) -> int:
+    """Bits of an accelerator's memories of at least 16 words, which synthesis leaves memories."""
+    bus = config.data_bits
+    beat = max(config.scratchpad_beats, config.channel_beats)
+    lanes = max(config.rows, config.cols)
+    # Of a burst under way: its kind, row, slot, first beat and first byte, and whether it is last.
+    burst = (3, lanes, max(CHUNK_SLOTS, CHANNEL_SLOTS), beat, config.beat_bytes, 2)
+    memories = (  # number, words, bits
+        (config.rows + config.cols, config.scratchpad_beats, bus),
+        (1, config.outstanding, sum((each - 1).bit_length() for each in burst)),
+        (1, config.write_queue_beats, config.address_bits + 8),
+        (1, config.write_queue_beats, bus + config.beat_bytes + 1),
+        (1, OUTPUT_SLOTS * _power_of_two(config.rows), 32 * config.cols),
+        (1, CHANNEL_SLOTS * _power_of_two(config.cols // config.out_lanes), 2 * bus),
+    )
+    return sum(number * words * bits for number, words, bits in memories if words >= 16)
+
+
+def _power_of_two(number: int) -> int:
+    return 1 << (number - 1).bit_length()
+
+
+def _accelerator(design: AcceleratorDesign) -> AreaEstimate:
+    config = design.config
+    array = _families()["array-os-olive-olive"]
+    family = _families()["accelerator-olive-olive"]
+    gates = _sum(array, array_terms("os", config.rows, config.cols))
+    gates += _sum(family, accelerator_terms(config))
+    return AreaEstimate(gates, accelerator_memory_bits(config), family["loo_error_pct"])
 
 
 def _array(design: ArrayDesign) -> AreaEstimate:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 from amaranth import Module, Signal, Value
 from amaranth.lib.wiring import In, Out
 
 from oleaster.hw.emit import Unit, place, port_signals
-from oleaster.synth.tools import NEXTPNR, YOSYS, run_tool
 
-__all__ = ["ECP5_CELLS", "ECP5_MHZ", "Framed", "script", "synthesise_ecp5"]
+__all__ = ["ECP5_CELLS", "ECP5_MHZ", "Framed", "arguments", "figures", "script"]
 
 ECP5_MHZ = 150
 """The goal of placing, unless another is given."""
@@ -58,11 +55,12 @@ class Framed(Unit):
         return m
 
 
-def script(top: str) -> str:
-    """What Yosys does with unit.v."""
+def script(top: str, count_memories: str) -> str:
+    """What Yosys does with unit.v. count_memories: commands on a copy with memories collected."""
     return (
-        f"read_verilog unit.v; synth_ecp5 -abc9 -top {top} -json netlist.json; "
-        "tee -q -o stat.json stat -json"
+        f"read_verilog unit.v; hierarchy -top {top}; design -save read; proc; flatten; opt_clean; "
+        f"memory -nomap; {count_memories}; design -load read; "
+        f"synth_ecp5 -abc9 -top {top} -json netlist.json; tee -q -o stat.json stat -json"
     )
 
 
@@ -75,16 +73,17 @@ def arguments(mhz: float) -> list[str]:
     ]
 
 
-def synthesise_ecp5(folder: Path, top: str, mhz: float) -> dict[str, Any]:
-    """Figures of unit.v in `folder`, whose module `top` is Framed; ToolFailure if a tool fails."""
-    run_tool(YOSYS, ["-q", "-p", script(top)], folder)
-    run_tool(NEXTPNR, arguments(mhz), folder)
-    text = (folder / "stat.json").read_text()
-    cells = json.loads(text[text.index("{") :])["design"]["num_cells_by_type"]
-    clocks = json.loads((folder / "report.json").read_text())["fmax"]
+def figures(stat: dict[str, Any], report: dict[str, Any], memory_bits: int) -> dict[str, Any]:
+    """Of a result, from what Yosys and nextpnr report."""
+    cells = stat["num_cells_by_type"]
     return {
-        "cells": sum(cells.values()),
+        "cells": stat["num_cells"],
         "flops": cells.get("TRELLIS_FF", 0),
-        **{key: cells.get(cell, 0) for key, cell in ECP5_CELLS.items()},
-        "mhz": round(min(clock["achieved"] for clock in clocks.values()), 1),
+        "transistors": None,
+        "gate_equivalents": None,
+        "memory_bits": memory_bits,
+        "own": {
+            **{key: cells.get(cell, 0) for key, cell in ECP5_CELLS.items()},
+            "mhz": round(min(clock["achieved"] for clock in report["fmax"].values()), 1),
+        },
     }

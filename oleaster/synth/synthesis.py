@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -35,13 +34,20 @@ _RULES = b"1"
 
 _GATES = "cmos4,XOR,XNOR,MUX,NMUX"
 
+# What Yosys gives ABC by default, but for a limit of `&fraig`, which else takes minutes to find out
+# that nothing in a multiplier is there twice.
+_ABC = (
+    "strash; &get -n; &fraig -x -C 10; &put; scorr; dc2; dretime; strash; &get -n; &dch -f; "
+    "&nf{goal}; &put; "
+)
+_SIZES = "buffer; upsize{goal}; dnsize{goal}; stime -d; "
+
 # A compiler of memories makes none of fewer words; those become flip-flops.
 _LEAST_WORDS = 16
-_SMALL_MEMORIES = f"t:$mem_v2 r:SIZE<{_LEAST_WORDS} %i"
+_SMALL_MEMORIES = f"memory_map t:$mem_v2 r:SIZE<{_LEAST_WORDS} %i"
 _COUNT_MEMORIES = "memory_unpack; tee -q -o memories.json stat -json"
 
-# What fails on a line of its own is the library's fault, not the unit's.
-_NAND = "module nand2(input a, b, output y); assign y = ~(a & b); endmodule\n"
+_NAND = b"module nand2(input a, b, output y); assign y = ~(a & b); endmodule\n"
 
 
 @dataclass(frozen=True)
@@ -56,8 +62,8 @@ class Synthesis:
     them into its own cells.
     own: the target's own figures. liberty: `area` (the file's unit, um^2 as a rule), `nand2_area`,
     `flop_area` (of all flip-flops), `delay_ps` (ABC's, the longest way between flip-flops or ports,
-    without wires; None where modules were kept apart), `cells_by_type`. ecp5: `lut4`, `carry`,
-    `dsp`, `block_ram`, `lut_ram` and `mhz`.
+    or borders of modules that were kept apart, without wires), `cells_by_type`. ecp5: `lut4`,
+    `carry`, `dsp`, `block_ram`, `lut_ram` and `mhz`.
     """
 
     module: str
@@ -91,29 +97,31 @@ def synthesise(
     library, or one without flip-flop or NAND.
     """
     target: Target = "ecp5" if fpga else "generic" if liberty is None else "liberty"
+    framed = ecp5.Framed(unit) if fpga else unit
+    top = framed.module_name
+    files = {"unit.v": verilog(framed).encode()}
     if fpga:
-        goal = ecp5.ECP5_MHZ if mhz is None else mhz
-        framed = ecp5.Framed(unit)
-        top, text = framed.module_name, verilog(framed)
-        asked = [*map(tool_version, (YOSYS, NEXTPNR)), ecp5.script(top), *ecp5.arguments(goal)]
+        steps = [
+            ecp5.script(top, f"{_SMALL_MEMORIES}; {_COUNT_MEMORIES}"),
+            *ecp5.arguments(mhz or ecp5.ECP5_MHZ),
+        ]
     else:
-        top, text = unit.module_name, verilog(unit)
-        script = _script(top, flatten, liberty is not None, mhz)
-        asked = [tool_version(YOSYS), script]
-    library = b"" if liberty is None else _read(liberty)
-    entry = _entry(text, asked, library)
+        steps = [_script(top, flatten, liberty is not None)]
+        files["abc.script"] = _abc(liberty is not None, mhz).encode()
+    if liberty is not None:
+        files |= {"library.lib": _read(liberty), "nand2.v": _NAND}
+    entry = _entry(files, steps, [YOSYS, NEXTPNR] if fpga else [YOSYS])
     found = _cached(entry)
     if found is None:
         with scratch() as folder:
-            (folder / "unit.v").write_text(text)
+            for name, content in files.items():
+                (folder / name).write_bytes(content)
             if fpga:
-                found = _in_fpga(folder, top, goal, unit)
+                found = _in_fpga(folder, steps, unit)
             elif liberty is None:
-                found = _in_gates(folder, script, unit)
+                found = _in_gates(folder, steps[0], unit)
             else:
-                (folder / "library.lib").write_bytes(library)
-                (folder / "nand2.v").write_text(_NAND)
-                found = _in_library(folder, script, unit, liberty)
+                found = _in_library(folder, steps[0], liberty)
         entry.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(entry, json.dumps(found).encode())
     return Synthesis(
@@ -125,24 +133,29 @@ def synthesise(
     )
 
 
-def _script(top: str, flatten: bool, library: bool, mhz: float | None) -> str:
+def _abc(library: bool, mhz: float | None) -> str:
+    goal = "" if mhz is None else f" -D {1e6 / mhz:.0f}"
+    return (_ABC + (_SIZES if library else "")).format(goal=goal)
+
+
+def _script(top: str, flatten: bool, library: bool) -> str:
     """What Yosys does with unit.v for gates, or for the cells of library.lib."""
     start = (
         f"read_verilog unit.v; synth {'-flatten ' if flatten else ''}-top {top} -run begin:fine; "
-        f"memory_map {_SMALL_MEMORIES}; opt -full; techmap; opt -fast; "
+        f"{_SMALL_MEMORIES}; opt -full; techmap; opt -fast; "
     )
     # `opt -fast` would fold enables and resets into flip-flops again, whose transistors Yosys does
     # not know.
     tidy = "opt_expr; opt_merge; opt_clean; "
     if not library:
         return (
-            f"{start}dfflegalize -cell $_DFF_P_ 01; {tidy}abc -g {_GATES}; {tidy}"
+            f"{start}dfflegalize -cell $_DFF_P_ 01; {tidy}"
+            f"abc -g {_GATES} -script abc.script; {tidy}"
             f"tee -q -o stat.json stat -json -tech cmos; {_COUNT_MEMORIES}"
         )
-    goal = "" if mhz is None else f" -D {1e6 / mhz:.0f}"
     return (
         f"{start}dfflibmap -liberty library.lib; {tidy}tee -q -o flops.json stat -json; "
-        f"tee -q -o abc.log abc -liberty library.lib{goal}; {tidy}"
+        f"abc -liberty library.lib -script abc.script; {tidy}"
         "tee -q -o stat.json stat -json -liberty library.lib; "
         f"{_COUNT_MEMORIES}; design -reset; read_verilog nand2.v; synth -top nand2 -noabc; "
         "abc -liberty library.lib; tee -q -o nand2.json stat -json -liberty library.lib"
@@ -159,12 +172,18 @@ def _read(path: Path) -> bytes:
 
 
 def _in_gates(folder: Path, script: str, unit: Unit) -> dict[str, Any]:
-    _yosys(folder, script, unit)
+    try:
+        run_tool(YOSYS, ["-q", "-p", script], folder)
+    except ToolFailure as error:
+        raise SynthesisError(f"{unit.module_name}: Yosys failed: {error}") from error
     stat = _design(folder / "stat.json")
     cells = _cells(stat)
     estimate = str(stat["estimated_num_transistors"])
-    # Yosys knows the transistors of all but memories, or says so with a plus.
-    assert not estimate.endswith("+") or any("$mem" in cell for cell in stat["num_cells_by_type"])
+    # A plus means that there are cells whose transistors Yosys does not know: memories, or notes.
+    known = not any(
+        cell.startswith("$") and cell not in cells for cell in stat["num_cells_by_type"]
+    )
+    assert not (known and estimate.endswith("+"))
     transistors = int(estimate.rstrip("+"))
     return {
         "cells": sum(cells.values()),
@@ -176,7 +195,7 @@ def _in_gates(folder: Path, script: str, unit: Unit) -> dict[str, Any]:
     }
 
 
-def _in_library(folder: Path, script: str, unit: Unit, liberty: Path) -> dict[str, Any]:
+def _in_library(folder: Path, script: str, liberty: Path) -> dict[str, Any]:
     try:
         run_tool(YOSYS, ["-q", "-p", script], folder)
     except ToolFailure as error:
@@ -198,7 +217,6 @@ def _in_library(folder: Path, script: str, unit: Unit, liberty: Path) -> dict[st
         for cell, count in by_type.items()
         if not cell.startswith("$") and cell not in modules
     }
-    delays = re.findall(r"Delay = *([\d.]+) ps", (folder / "abc.log").read_text())
     flops = {cell for cell in _design(folder / "flops.json")["num_cells_by_type"] if cell in cells}
     return {
         "cells": sum(cells.values()),
@@ -210,17 +228,23 @@ def _in_library(folder: Path, script: str, unit: Unit, liberty: Path) -> dict[st
             "area": stat["area"],
             "nand2_area": nand2["area"],
             "flop_area": stat["sequential_area"],
-            "delay_ps": float(delays[0]) if len(modules) == len(delays) == 1 else None,
+            "delay_ps": _delay_ps(folder / "stats.txt"),
             "cells_by_type": dict(sorted(cells.items())),
         },
     }
 
 
-def _in_fpga(folder: Path, top: str, mhz: float, unit: Unit) -> dict[str, Any]:
+def _in_fpga(folder: Path, steps: list[str], unit: Unit) -> dict[str, Any]:
     try:
-        return ecp5.synthesise_ecp5(folder, top, mhz)
+        run_tool(YOSYS, ["-q", "-p", steps[0]], folder)
+        run_tool(NEXTPNR, steps[1:], folder)
     except ToolFailure as error:
         raise SynthesisError(f"{unit.module_name} on an ECP5-85: {error}") from error
+    return ecp5.figures(
+        _design(folder / "stat.json"),
+        json.loads((folder / "report.json").read_text()),
+        _design(folder / "memories.json")["num_memory_bits"],
+    )
 
 
 def _stat(path: Path) -> dict[str, Any]:
@@ -235,6 +259,13 @@ def _design(path: Path) -> dict[str, Any]:
     return found
 
 
+def _delay_ps(path: Path) -> int:
+    """The longest of all modules, to 10 ps: ABC writes the first one, then shares of it."""
+    first, *others = path.read_text().split()[5:]
+    shares = [100.0, *map(float, others[2::4])]
+    return 10 * round(int(first) * max(shares) / 1000)
+
+
 def _modules(path: Path) -> set[str]:
     return {name.removeprefix("\\") for name in _stat(path)["modules"]}
 
@@ -246,17 +277,11 @@ def _cells(stat: dict[str, Any]) -> dict[str, int]:
     }
 
 
-def _yosys(folder: Path, script: str, unit: Unit) -> None:
-    try:
-        run_tool(YOSYS, ["-q", "-p", script], folder)
-    except ToolFailure as error:
-        raise SynthesisError(f"{unit.module_name}: Yosys failed: {error}") from error
-
-
-def _entry(verilog: str, asked: list[str], library: bytes) -> Path:
+def _entry(files: dict[str, bytes], steps: list[str], tools: list[str]) -> Path:
     """Where the result is kept: by all that it depends on."""
     digest = hashlib.sha256()
-    for part in (verilog.encode(), *(each.encode() for each in asked), library, _RULES):
+    texts = [*steps, *map(tool_version, tools)]
+    for part in (_RULES, *(text.encode() for text in texts), *files.values()):
         digest.update(hashlib.sha256(part).digest())
     return cache_root() / "synth" / f"{digest.hexdigest()[:32]}.json"
 

@@ -60,8 +60,8 @@ def scratch() -> Iterator[Path]:
         yield Path(name)
 
 
-def run_tool(tool: str, arguments: Sequence[str], folder: Path) -> None:
-    """Run YOSYS or NEXTPNR in `folder`; ToolFailure with what it said unless it succeeds.
+def run_tool(tool: str, arguments: Sequence[str], folder: Path) -> str:
+    """Run YOSYS or NEXTPNR in `folder`: its output, or ToolFailure unless it succeeds.
 
     Its first run after installation compiles it, which takes up to a minute.
     """
@@ -81,3 +81,4 @@ def run_tool(tool: str, arguments: Sequence[str], folder: Path) -> None:
         errors = [line for line in said if "ERROR" in line] or said[-1:]
         why = re.sub(r"^.*?ERROR:\s*", "", errors[0]) if errors else f"status {done.returncode}"
         raise ToolFailure(why.strip().rstrip("."))
+    return done.stdout
