@@ -129,6 +129,13 @@ def _known_sizes(config: Mapping[str, int]) -> dict[str, Any]:
             raise ValueError(f"color_rows is {value}; it must be even and at least 4")
         if key == "color_cols" and (value < 8 or value & (value - 1)):
             raise ValueError(f"color_cols is {value}; it must be a power of two, at least 8")
+        if key == "color_encoders":
+            most = config.get("color_cols", RendererConfig.color_cols) // 4
+            if value > most or value & (value - 1):
+                raise ValueError(
+                    f"color_encoders is {value}; it must be a power of two, at most color_cols / 4"
+                    f" = {most}"
+                )
         if key == "tile_bits" and not 3 <= value <= 7:
             raise ValueError(f"tile_bits is {value}; it must be 3 .. 7")
     return dict(config)

@@ -26,6 +26,7 @@ WALKER = {**FINDER, "cell_bits": 5}
 SMALL_NETWORK = {
     "rows": 6,
     "cols": 16,
+    "encoders": 4,
     "products": 3,
     "features": 9,
     "feature_octaves": 1,

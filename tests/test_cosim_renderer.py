@@ -46,6 +46,7 @@ SMALL = RendererConfig(
     color_words=1 << 12,
     color_rows=8,
     color_cols=8,
+    color_encoders=2,
     networks=2,
 )
 NO_FACTS = Facts("", "", "", "", "", (), (), 0, 0)

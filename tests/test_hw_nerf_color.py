@@ -42,17 +42,20 @@ def network(weight):
 
 
 @pytest.mark.parametrize(
-    ("rows", "cols", "message"),
+    ("rows", "cols", "encoders", "message"),
     [
-        (5, 8, "rows is 5; it must be even and at least 4"),
-        (2, 8, "rows is 2"),
-        (8, 4, "cols is 4; it must be a power of two, at least 8"),
-        (8, 24, "cols is 24"),
+        (5, 8, 1, "rows is 5; it must be even and at least 4"),
+        (2, 8, 1, "rows is 2"),
+        (8, 4, 1, "cols is 4; it must be a power of two, at least 8"),
+        (8, 24, 1, "cols is 24"),
+        (8, 8, 0, "encoders is 0; it must be a power of two, at most cols / 4 = 2"),
+        (8, 16, 3, "encoders is 3"),
+        (8, 16, 8, "encoders is 8"),
     ],
 )
-def test_arrays_that_cannot_be(rows, cols, message):
+def test_units_that_cannot_be(rows, cols, encoders, message):
     with pytest.raises(ValueError, match=message):
-        ColorUnit(CONFIG, NetworkShape(), rows, cols, 1)
+        ColorUnit(CONFIG, NetworkShape(), rows, cols, encoders, 1)
 
 
 def test_the_shape_of_a_network_is_found():
@@ -78,9 +81,9 @@ def test_sources_are_in_the_order_of_the_inputs():
 
 
 def test_tables_fill_their_regions():
-    for cols in (8, 32):
-        regions = SHAPE.regions(cols // 2, CONFIG)
-        words = color_words(network(3), cols)
+    for cols, encoders in ((8, 1), (8, 2), (32, 8)):
+        regions = SHAPE.regions(cols // 2, CONFIG, encoders)
+        words = color_words(network(3), cols, encoders)
         assert len(words) == sum(region.size for region in regions.values())
         # Four columns of the basis' first tile, K = 0 and 1.
         assert words[0] == 0x0303_0303_0303_0303
@@ -89,8 +92,16 @@ def test_tables_fill_their_regions():
         bits = [words[start + j] for j in range(SHAPE.features, cols // 2)]
         assert not any(bits)
         assert words[start] >> 32 & 0xFFFF == 1 << 15
+        # Inputs begin with a step of their own.
+        start, size = regions["inputs"]
+        steps = SHAPE.steps(encoders)
+        assert size == 2 * encoders * sum(steps)
+        first = start + 2 * encoders * steps[0]
+        assert all(words[start : start + SHAPE.products])
+        assert not any(words[start + SHAPE.products : first])
+        assert all(words[first : first + SHAPE.inputs])
 
 
 def test_weights_of_other_formats_are_refused():
     with pytest.raises(ValueError, match="no values of ovp8"):
-        color_words(network(130), 8)
+        color_words(network(130), 8, 1)

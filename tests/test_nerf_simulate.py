@@ -88,6 +88,8 @@ def test_a_file_and_settings(tmp_path):
         ("renderers = 3", "renderers = 0", "renderers is 0"),
         ("color_rows = 8", "color_row = 8", "no size 'color_row'; did you mean 'color_rows'"),
         ("color_rows = 8", "color_rows = 7", "color_rows is 7; it must be even"),
+        ("color_rows = 8", "color_encoders = 8", "power of two, at most color_cols / 4 = 4"),
+        ("color_rows = 8", "color_encoders = 3", "color_encoders is 3; it must be a power of two"),
         ("tile_bits = 3", "tile_bits = 9", r"tile_bits is 9; it must be 3 \.\. 7"),
         ('title = "small"', 'name = "small"', "unknown key name|title is missing"),
         ("[config]", "[config", "is not TOML"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth import Const, Module, Mux, Signal, Value, signed
+from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, enum, stream
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
@@ -48,10 +48,13 @@ class ColorUnit(Unit):
     rows, cols: int
         PEs of the array, of which four make an element: `rows` even, at least 4, `cols` a power of
         two, at least 8.
+    encoders: int
+        Pairs of products, or of inputs, that become codes in a cycle: a power of two, at most
+        `cols / 4`.
     tag_bits: int
         Of a sample's tag, which is handed through.
 
-    Raises ValueError for `rows` or `cols` that cannot be.
+    Raises ValueError for `rows`, `cols` or `encoders` that cannot be.
 
     Members
     -------
@@ -64,21 +67,33 @@ class ColorUnit(Unit):
     """
 
     def __init__(
-        self, config: FixedConfig, shape: NetworkShape, rows: int, cols: int, tag_bits: int
+        self,
+        config: FixedConfig,
+        shape: NetworkShape,
+        rows: int,
+        cols: int,
+        encoders: int,
+        tag_bits: int,
     ) -> None:
         if rows < 4 or rows % 2:
             raise ValueError(f"rows is {rows}; it must be even and at least 4")
         if cols < 8 or cols & (cols - 1):
             raise ValueError(f"cols is {cols}; it must be a power of two, at least 8")
+        if not 1 <= encoders <= cols // 4 or encoders & (encoders - 1):
+            raise ValueError(
+                f"encoders is {encoders}; it must be a power of two, at most cols / 4 = {cols // 4}"
+            )
         self.config = config
         self.shape = shape
         self.rows = rows
         self.cols = cols
+        self.encoders = encoders
+        self.steps = shape.steps(encoders)
         self.tag_bits = tag_bits
         self.samples = rows // LANE.group
         self.columns = cols // LANE.group
         self.tiles = shape.tiles(self.columns)
-        self.regions = shape.regions(self.columns, config)
+        self.regions = shape.regions(self.columns, config, encoders)
         self._products = data.ArrayLayout(signed(Rescaler.SUM_BITS), shape.products)
         self._direction = signed(ray_fields(config)["direction"].bits)
         sample = {
@@ -120,6 +135,7 @@ class ColorUnit(Unit):
         return {
             "rows": self.rows,
             "cols": self.cols,
+            "encoders": self.encoders,
             "products": s.products,
             "features": s.features,
             "feature_octaves": s.feature_octaves,
@@ -131,7 +147,7 @@ class ColorUnit(Unit):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        inputs = ColorInputs(self.config, self.shape, self.samples, self.columns)
+        inputs = ColorInputs(self.config, self.shape, self.samples, self.columns, self.encoders)
         operands = ColorOperands(self.shape.words, self.tiles, self.samples, self.columns)
         array = SystolicArray(LANE, LANE, self.rows, self.cols, Rescaler.SUM_BITS)
         sums = ColorSums(self.tiles, self.samples, self.columns)
@@ -208,20 +224,23 @@ class ColorUnit(Unit):
         outputs: ColorOutputs,
     ) -> None:
         """Codes to the operand of the stage that reads them; logits to the outputs."""
-        pair = Signal(range(max(self.shape.words)), name="stored_pair")
-        step = inputs.codes_step.step
-        m.d.comb += pair.eq(Mux(inputs.codes_input, step - self.shape.words[0], step))
+        step = Signal(range(max(self.steps)), name="stored_step")
+        coded = inputs.codes_step.step
+        m.d.comb += step.eq(Mux(inputs.codes_input, coded - self.steps[0], coded))
         banks = operands.banks
-        bank_bits = exact_log2(banks)
+        groups = banks // self.encoders
+        group_bits = exact_log2(groups)
+        group = Signal(groups, name="stored_group")
+        m.d.comb += group.eq(1 << step[:group_bits])
         one = inputs.codes_product | inputs.codes_input
         every = sums.codes_valid & (sums.codes_stage != 0) & (sums.codes_stage != _LAST_STAGE)
         with m.If(one):
             m.d.comb += [
-                operands.store.eq(1 << pair[:bank_bits]),
+                operands.store.eq(Cat(bit.replicate(self.encoders) for bit in group)),
                 operands.store_odd.eq(inputs.codes_input),
                 operands.store_row.eq(inputs.codes_step.row),
-                operands.store_place.eq(pair[bank_bits:]),
-                operands.codes.eq(inputs.codes.replicate(banks)),
+                operands.store_place.eq(step[group_bits:]),
+                operands.codes.eq(inputs.codes.replicate(groups)),
             ]
         with m.Else():
             m.d.comb += [
@@ -254,23 +273,24 @@ class ColorUnit(Unit):
         has_end: Signal,
         end_tag: Signal,
     ) -> None:
-        """A sample, and its products pair by pair; all is ready when the batch is complete."""
+        """A sample, and its products in steps; all is ready when the batch is complete."""
         word = self.i.payload
-        pairs = self.shape.words[0]
+        steps = self.steps[0]
+        bits = len(inputs.products.as_value())
         filling = Signal()
-        pair = Signal(range(pairs), name="product_pair")
-        products = Signal(2 * pairs * Rescaler.SUM_BITS, reset_less=True)
+        step = Signal(range(steps), name="product_step")
+        products = Signal(steps * bits, reset_less=True)
         m.d.comb += [
             self.i.ready.eq(~filling),
             inputs.product_valid.eq(filling),
             inputs.step.row.eq(count),
-            inputs.step.step.eq(pair),
+            inputs.step.step.eq(step),
             inputs.products.eq(products),
         ]
         with m.If(filling):
-            m.d.sync += [pair.eq(pair + 1), products.eq(products >> (2 * Rescaler.SUM_BITS))]
-            with m.If(pair == pairs - 1):
-                m.d.sync += [pair.eq(0), filling.eq(0), count.eq(count + 1)]
+            m.d.sync += [step.eq(step + 1), products.eq(products >> bits)]
+            with m.If(step == steps - 1):
+                m.d.sync += [step.eq(0), filling.eq(0), count.eq(count + 1)]
                 with m.If(count == self.samples - 1):
                     m.d.sync += state.eq(State.SETTLE)
         with m.Elif(self.i.valid):
@@ -289,17 +309,17 @@ class ColorUnit(Unit):
         m.d.comb += [outputs.tag_row.eq(count), outputs.tag.eq(word.tag)]
 
     def _encode(self, m: Module, inputs: ColorInputs, state: Signal, count: Signal) -> None:
-        """The first layer's inputs, pair by pair and sample by sample."""
-        first, pairs = self.shape.words[:2]
+        """The first layer's inputs, step by step and sample by sample."""
+        first, steps = self.steps
         row = Signal(range(self.samples))
-        pair = Signal(range(pairs), name="input_pair")
+        step = Signal(range(steps), name="input_step")
         m.d.comb += [
             inputs.input_valid.eq(1),
             inputs.step.row.eq(row),
-            inputs.step.step.eq(first + pair),
+            inputs.step.step.eq(first + step),
         ]
-        m.d.sync += pair.eq(pair + 1)
-        with m.If(pair == pairs - 1):
-            m.d.sync += [pair.eq(0), row.eq(row + 1)]
+        m.d.sync += step.eq(step + 1)
+        with m.If(step == steps - 1):
+            m.d.sync += [step.eq(0), row.eq(row + 1)]
             with m.If(row + 1 == count):
                 m.d.sync += [row.eq(0), state.eq(State.SETTLE)]

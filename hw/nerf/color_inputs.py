@@ -1,14 +1,14 @@
-"""Products, and the colour network's inputs, to codes: a pair of elements every cycle."""
+"""Products, and the colour network's inputs, to codes: some pairs of elements every cycle."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from amaranth import Cat, Const, Module, Mux, Signal, signed
+from amaranth import Array, Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
+from amaranth.utils import exact_log2
 
 from oleaster.hw.accelerator.layouts import ChannelLayout
 from oleaster.hw.emit import Unit, named, place
@@ -18,7 +18,7 @@ from oleaster.hw.nerf.pipe import Path
 from oleaster.hw.nerf.waves import WaveTable
 from oleaster.hw.rescaler import Rescaler
 from oleaster.models.accelerator.requantize import SATURATION
-from oleaster.models.nerf.fixed.network_shape import NetworkShape
+from oleaster.models.nerf.fixed.network_shape import COLORS, NetworkShape
 from oleaster.models.nerf.fixed.widths import FixedConfig
 
 __all__ = ["ColorInputs", "StepWord"]
@@ -30,17 +30,18 @@ four for the wave."""
 
 
 class StepWord(data.StructLayout):
-    """row: of the batch. step: a pair of products, or behind these a pair of inputs."""
+    """row: of the batch. step: of products, or behind these of inputs."""
 
-    def __init__(self, shape: NetworkShape, rows: int) -> None:
-        super().__init__({"row": range(rows), "step": range(shape.words[0] + shape.words[1])})
+    def __init__(self, shape: NetworkShape, rows: int, encoders: int) -> None:
+        super().__init__({"row": range(rows), "step": range(sum(shape.steps(encoders)))})
 
 
 class ColorInputs(Unit):
     """`Words` and `Rounding` of a batch's products, and of `encode_inputs` of its features.
 
-    A step is a pair of neighbours of one row; its codes leave PRODUCT_LATENCY cycles later, or
-    INPUT_LATENCY. Products and inputs must not be on their way at once.
+    A step is `encoders` pairs of neighbours of one row; its codes leave PRODUCT_LATENCY cycles
+    later, or INPUT_LATENCY. Those beyond the last product or input mean nothing. Products and
+    inputs must not be on their way at once.
 
     Parameters
     ----------
@@ -50,21 +51,23 @@ class ColorInputs(Unit):
         Samples of a batch.
     columns: int
         Features that are written at once, a power of two, at least 4.
+    encoders: int
+        A power of two.
 
     Members
     -------
     step: In(StepWord)
     product_valid, input_valid: In
         There is a step, of that kind.
-    products: In(2 of signed(32))
+    products: In(2 encoders of signed(32))
         Of the step.
     store: In
         Write `values` as features `columns * slot` and on of `store_row`, or, with `slot` behind
         the last features, as its direction.
     store_row, slot, values: In
     write_enable, write_address, write_data: In
-        The channel word of an element of a step, the two of step 0 first; `bias` does not count.
-    codes: Out(16)
+        The channel word of an element of a step, those of step 0 first; `bias` does not count.
+    codes: Out(16 encoders)
     codes_step: Out(StepWord)
     codes_product, codes_input: Out
         There are codes, of that kind.
@@ -75,31 +78,35 @@ class ColorInputs(Unit):
     PRODUCT_LATENCY = 2 + Rescaler.LATENCY
     INPUT_LATENCY = PRODUCT_LATENCY + _ENTRY
 
-    def __init__(self, config: FixedConfig, shape: NetworkShape, rows: int, columns: int) -> None:
+    def __init__(
+        self, config: FixedConfig, shape: NetworkShape, rows: int, columns: int, encoders: int
+    ) -> None:
         self.config = config
         self.shape = shape
         self.rows = rows
         self.columns = columns
+        self.encoders = encoders
+        self.lanes = 2 * encoders
         self.wave = WaveTable(config, shape.octaves)
         self.wave._MustUse__used = True  # each lane has one of its own
         self.slots = shape.tiles(columns)[0] + 1
-        step = StepWord(shape, rows)
-        self.step_count = shape.words[0] + shape.words[1]
+        step = StepWord(shape, rows, encoders)
+        self.step_count = sum(shape.steps(encoders))
         value = self.wave.i.payload.value.shape()
         super().__init__(
             {
                 "step": In(step),
                 "product_valid": In(1),
                 "input_valid": In(1),
-                "products": In(data.ArrayLayout(signed(Rescaler.SUM_BITS), 2)),
+                "products": In(data.ArrayLayout(signed(Rescaler.SUM_BITS), self.lanes)),
                 "store": In(1),
                 "store_row": In(range(rows)),
                 "slot": In(range(self.slots)),
                 "values": In(data.ArrayLayout(value, columns)),
                 "write_enable": In(1),
-                "write_address": In(range(2 * self.step_count)),
+                "write_address": In(range(self.lanes * self.step_count)),
                 "write_data": In(ChannelLayout()),
-                "codes": Out(2 * _CODE_BITS),
+                "codes": Out(self.lanes * _CODE_BITS),
                 "codes_step": Out(step),
                 "codes_product": Out(1),
                 "codes_input": Out(1),
@@ -112,7 +119,8 @@ class ColorInputs(Unit):
         s = self.shape
         sizes = s.products, s.features, s.feature_octaves, s.direction_octaves
         widths = self.wave.module_name.removeprefix("wave_table_")
-        return f"color_inputs_{self.rows}x{self.columns}_{'_'.join(map(str, sizes))}_{widths}"
+        lanes = f"{self.rows}x{self.columns}x{self.encoders}"
+        return f"color_inputs_{lanes}_{'_'.join(map(str, sizes))}_{widths}"
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -124,6 +132,7 @@ class ColorInputs(Unit):
             "direction_octaves": self.shape.direction_octaves,
             "rows": self.rows,
             "columns": self.columns,
+            "encoders": self.encoders,
         }
 
     def elaborate(self, platform: object) -> Module:
@@ -157,10 +166,14 @@ class ColorInputs(Unit):
                 relu=Const(0, 1),
             )
             values.append(rescaler.value)
-        encoder = OVPEncoder(_CODE_BITS, len(values[0]))
-        place(m, "encoder", encoder, platform, even=values[0], odd=values[1])
+        pairs = []
+        for i in range(self.encoders):
+            encoder = OVPEncoder(_CODE_BITS, len(values[0]))
+            even, odd = values[2 * i : 2 * i + 2]
+            place(m, f"encoder_{i}", encoder, platform, even=even, odd=odd)
+            pairs.append(encoder.pair)
         m.d.comb += [
-            self.codes.eq(flow.step("codes", encoder.pair, last)),
+            self.codes.eq(flow.step("codes", Cat(pairs), last)),
             self.codes_step.eq(flow.at("scaled_step", last)),
             self.codes_product.eq(flow.at("product_valid", last)),
             self.codes_input.eq(flow.at("input_valid", last)),
@@ -174,11 +187,12 @@ class ColorInputs(Unit):
         return m
 
     def _scales(self, m: Module, flow: Flow) -> Any:
-        """Multiplier and shift of both elements, in the stage behind `_ENTRY`."""
+        """Multiplier and shift of each element, in the stage behind `_ENTRY`."""
         channel = ChannelLayout()
         fields = {name: channel[name].width for name in ("multiplier", "shift")}
         entry = data.StructLayout(fields)
-        shape = data.ArrayLayout(entry, 2)
+        shape = data.ArrayLayout(entry, self.lanes)
+        lane_bits = exact_log2(self.lanes)
         m.submodules.scales = memory = Memory(shape=shape, depth=self.step_count, init=[])
         write = named(memory.write_port(granularity=1), "scales_write")
         read = named(memory.read_port(), "scales_read")
@@ -186,47 +200,48 @@ class ColorInputs(Unit):
         m.d.comb += [
             word.multiplier.eq(self.write_data.multiplier),
             word.shift.eq(self.write_data.shift),
-            write.addr.eq(self.write_address[1:]),
-            write.data.eq(Cat(word, word)),
-            write.en.eq(Mux(self.write_enable, Mux(self.write_address[0], 0b10, 0b01), 0)),
+            write.addr.eq(self.write_address[lane_bits:]),
+            write.data.eq(word.as_value().replicate(self.lanes)),
+            write.en.eq(Mux(self.write_enable, 1 << self.write_address[:lane_bits], 0)),
             read.addr.eq(flow.at("scaled_step", _ENTRY).step),
         ]
         return read.data
 
     def _fetched(self, m: Module, platform: object, flow: Flow) -> list[Any]:
-        """Both elements of an input step, in stage `_ENTRY`."""
+        """The elements of a step of inputs, in stage `_ENTRY`."""
         value = self.values[0].shape()
         source = data.StructLayout(
             {
-                "column": range(self.columns),
-                "slot": range(self.slots),
+                "value": range(self.shape.features + COLORS),
                 "direction": 1,
                 "wave": 1,
                 "octave": range(self.shape.octaves),
                 "cosine": 1,
             }
         )
-        slot_bits = ceil_log2(self.slots)
+        slot = data.ArrayLayout(value, self.columns)
         m.submodules.kept_values = memory = Memory(
-            shape=data.ArrayLayout(value, self.columns), depth=self.rows << slot_bits, init=[]
+            shape=data.ArrayLayout(slot, self.slots), depth=self.rows, init=[]
         )
-        write = named(memory.write_port(), "values_write")
+        write = named(memory.write_port(granularity=1), "values_write")
+        read = named(memory.read_port(), "values_read")
         m.d.comb += [
-            write.addr.eq(Cat(self.slot, self.store_row)),
-            write.data.eq(self.values),
-            write.en.eq(self.store),
+            write.addr.eq(self.store_row),
+            write.data.eq(self.values.as_value().replicate(self.slots)),
+            write.en.eq(Mux(self.store, 1 << self.slot, 0)),
         ]
         m.submodules.sources = sources = Memory(
-            shape=data.ArrayLayout(source, 2), depth=self.step_count, init=self._sources()
+            shape=data.ArrayLayout(source, self.lanes), depth=self.step_count, init=self._sources()
         )
         look = named(sources.read_port(), "sources_read")
-        m.d.comb += look.addr.eq(self.step.step)
+        m.d.comb += [look.addr.eq(self.step.step), read.addr.eq(flow.at("step", 1).row)]
+        # A row's features, then its direction.
+        kept = [read.data[i // self.columns][i % self.columns] for i in range(self.shape.features)]
+        kept += [read.data[self.slots - 1][i] for i in range(COLORS)]
         found = []
-        for lane in range(2):
+        for lane in range(self.lanes):
             flow.add(f"source_{lane}", look.data[lane], 1)
-            read = named(memory.read_port(), f"values_read_{lane}")
-            m.d.comb += read.addr.eq(Cat(look.data[lane].slot, flow.at("step", 1).row))
-            chosen = read.data[flow.at(f"source_{lane}", 2).column]
+            chosen = Array(kept)[flow.at(f"source_{lane}", 2).value]
             fetched = flow.step(f"value_{lane}", chosen, 3)
             wave = Path(WaveTable(self.config, self.shape.octaves))
             place(m, f"wave_{lane}", wave, platform)
@@ -240,20 +255,18 @@ class ColorInputs(Unit):
         return found
 
     def _sources(self) -> list[Any]:
-        """For each step where both elements come from; products come from elsewhere."""
-        nothing = {"column": 0, "slot": 0, "direction": 0, "wave": 0, "octave": 0, "cosine": 0}
-        elements = [nothing] * (2 * self.shape.words[0])
+        """For each step where its elements come from; products come from elsewhere."""
+        nothing = {"value": 0, "direction": 0, "wave": 0, "octave": 0, "cosine": 0}
+        elements = [nothing] * (self.lanes * self.shape.steps(self.encoders)[0])
         for each in self.shape.sources():
-            slot = self.slots - 1 if each.direction else each.element // self.columns
             elements.append(
                 {
-                    "column": each.element % self.columns,
-                    "slot": slot,
+                    "value": each.element + self.shape.features * each.direction,
                     "direction": int(each.direction),
                     "wave": int(each.wave),
                     "octave": each.octave,
                     "cosine": int(each.cosine),
                 }
             )
-        elements += [nothing] * (len(elements) % 2)
-        return [elements[i : i + 2] for i in range(0, len(elements), 2)]
+        elements += [nothing] * (-len(elements) % self.lanes)
+        return [elements[i : i + self.lanes] for i in range(0, len(elements), self.lanes)]

@@ -80,9 +80,10 @@ def _power(default: int, low: int, high: int, description: str) -> Parameter:
 _RENDERER = RendererConfig()
 
 
-def _color_unit(rows: int, cols: int, tag_bits: int, **parameters: int) -> Unit:
+def _color_unit(rows: int, cols: int, encoders: int, tag_bits: int, **parameters: int) -> Unit:
     widths = {name: parameters.pop(name) for name in _COLOR_WIDTHS}
-    return ColorUnit(FixedConfig(**widths), NetworkShape(**parameters), rows, cols, tag_bits)
+    shape = NetworkShape(**parameters)
+    return ColorUnit(FixedConfig(**widths), shape, rows, cols, encoders, tag_bits)
 
 
 NERF_UNITS: dict[str, UnitSpec] = {
@@ -270,6 +271,7 @@ NERF_UNITS: dict[str, UnitSpec] = {
             "cols": Parameter(
                 8, 8, LARGEST_SIDE, "columns of PEs", tuple(1 << i for i in range(3, 9))
             ),
+            "encoders": _power(1, 0, 6, "pairs of inputs that become codes in a cycle"),
             "products": Parameter(36, 1, 1024, "colour products of a sample"),
             "features": Parameter(27, 1, 1024, "that the basis makes of them"),
             "feature_octaves": Parameter(2, 0, 8, "sines and cosines of each feature"),
@@ -314,6 +316,7 @@ NERF_UNITS: dict[str, UnitSpec] = {
             ),
             "color_rows": _power(16, 3, 8, "rows of PEs of the colour network; two a sample"),
             "color_cols": _power(16, 3, 8, "columns of its PEs"),
+            "color_encoders": _power(1, 0, 6, "pairs of its inputs that become codes in a cycle"),
             "networks": Parameter(1, 1, 64, "colour networks side by side"),
         },
         lambda **parameters: NerfRenderer(RendererConfig(**parameters)),

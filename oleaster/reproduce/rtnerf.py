@@ -252,6 +252,6 @@ def _design(design: RendererDesign) -> DesignRow:
         design.renderers,
         design.renderers * config.networks,
         design.macs_per_cycle,
-        config.network.words[1],
+        config.network.steps(config.color_encoders)[1],
         design.energy,
     )

@@ -28,7 +28,7 @@ _FETCHED = 7
 """Cycles from a step of the inputs until they are as far as products are when they come."""
 
 
-def color_words(network: FixedNetwork, cols: int) -> list[int]:
+def color_words(network: FixedNetwork, cols: int, encoders: int) -> list[int]:
     """The words of 64 bits of `NetworkShape.regions`, for an array of so many columns of PEs.
 
     ValueError if a weight is no value of ovp8.
@@ -47,8 +47,10 @@ def color_words(network: FixedNetwork, cols: int) -> list[int]:
         by_tile = codes.reshape(tiles, columns, k // 2, 2).transpose(0, 2, 1, 3)
         weights.append(np.ascontiguousarray(by_tile).reshape(-1))
         channels.append(_channels(stage.after, tiles * columns))
+    steps = NetworkShape.of(network).steps(encoders)
     inputs = [
-        _channels(each, len(each.shift) + 1 & ~1) for each in (network.products, network.inputs)
+        _channels(each, 2 * encoders * count)
+        for each, count in zip((network.products, network.inputs), steps, strict=True)
     ]
     raw = np.concatenate([*weights, *channels, *inputs])
     found: list[int] = raw.view("<u8").tolist()
@@ -63,7 +65,7 @@ def _channels(words: Words, count: int) -> NDArray[np.uint8]:
     return channel_table(*columns).reshape(-1)
 
 
-def batch_cycles(shape: NetworkShape, rows: int, cols: int, count: int) -> int:
+def batch_cycles(shape: NetworkShape, rows: int, cols: int, encoders: int, count: int) -> int:
     """From the first cycle with all products stored to that with the first logit at the sigmoid.
 
     count: samples of the batch; products of matrices take as long for fewer as for `rows / 2`.
@@ -71,7 +73,7 @@ def batch_cycles(shape: NetworkShape, rows: int, cols: int, count: int) -> int:
     cycles = 1  # in which it is seen that all is stored
     for stage, (k, n) in enumerate(shape.stages):
         if stage == 1:
-            cycles += count * shape.words[1] + _FETCHED + RESCALED + 1
+            cycles += count * shape.steps(encoders)[1] + _FETCHED + RESCALED + 1
         tiling = Tiling(rows // _LANES, k, n, rows, cols, _LANES, _LANES, is_fusing=True)
         cycles += gemm_cycles(tiling) + RESCALED + 1
     return cycles
@@ -83,6 +85,7 @@ def color_cycles(
     shape: NetworkShape,
     rows: int,
     cols: int,
+    encoders: int,
     ready: NDArray[np.bool_],
 ) -> tuple[list[int], list[int]]:
     """Cycles in which each word is accepted, and in which each one leaves.
@@ -99,13 +102,13 @@ def color_cycles(
         accepted.append(max(cycle, idle))
         idle = accepted[-1] + 1
         if not end:
-            idle += shape.words[0]
+            idle += shape.steps(encoders)[0]
             stored = idle + RESCALED
             count += 1
         if not end and count < rows // _LANES:
             continue
         if count:
-            idle = max(idle, stored) + batch_cycles(shape, rows, cols, count)
+            idle = max(idle, stored) + batch_cycles(shape, rows, cols, encoders, count)
             for _ in range(count):
                 for color in range(COLORS):
                     idle = sigmoid.accept(idle)

@@ -38,7 +38,14 @@ class ColorBank(Unit):
         self.config = config
         self.tag_bits = tag_bits
         self._units = [
-            ColorUnit(config.fixed, config.network, config.color_rows, config.color_cols, tag_bits)
+            ColorUnit(
+                config.fixed,
+                config.network,
+                config.color_rows,
+                config.color_cols,
+                config.color_encoders,
+                tag_bits,
+            )
             for _ in range(config.networks)
         ]
         unit = self._units[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from amaranth import Cat, Const, Module, Signal, Value
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from oleaster.hw.axi import AXI_LITE_PORTS, RegisterWrite, read_registers, take_writes
 from oleaster.hw.block import Block
@@ -142,7 +143,7 @@ class RenderControl(Block[RendererConfig]):
                 "BUS": _halves(of.data_bits, of.address_bits),
                 "BURSTS": _halves(OUTSTANDING, BURST_BEATS),
                 "TILE": Const(1 << of.tile_bits, 32),
-                "NETWORK": Const(of.color_rows | of.color_cols << 12 | of.networks << 24, 32),
+                "NETWORK": Const(self._network(), 32),
                 "LATTICE": _halves(of.axis_bits, of.cell_bits),
                 "CUBES": Const(of.cube_depth | of.cube_word << 24, 32),
                 "BLOCKS": Const(of.block_depth | of.block_word << 24, 32),
@@ -157,6 +158,11 @@ class RenderControl(Block[RendererConfig]):
             },
         )
         return m
+
+    def _network(self) -> int:
+        of = self.config
+        encoders = exact_log2(of.color_encoders)
+        return of.color_rows | of.color_cols << 10 | encoders << 20 | of.networks << 24
 
     def _writes(
         self, m: Module, write: RegisterWrite, writable: dict[str, Signal], failed: Signal

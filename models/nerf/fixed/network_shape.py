@@ -73,6 +73,11 @@ class NetworkShape:
         """Pairs of elements of K, of each stage."""
         return tuple((k + 1) // 2 for k, _ in self.stages)
 
+    def steps(self, encoders: int) -> tuple[int, int]:
+        """In which so many encoders make codes of all products, and of all inputs."""
+        first, second = self.words[:2]
+        return -(-first // encoders), -(-second // encoders)
+
     @property
     def octaves(self) -> int:
         return max(self.feature_octaves, self.direction_octaves, 1)
@@ -95,18 +100,18 @@ class NetworkShape:
                     for octave in range(octaves):
                         yield InputSource(i, direction, True, octave, cosine)
 
-    def regions(self, columns: int, config: FixedConfig) -> dict[str, Region]:
+    def regions(self, columns: int, config: FixedConfig, encoders: int) -> dict[str, Region]:
         """The tables of a circuit with so many columns of elements, in words of 64 bits.
 
         weights: pairs of codes of four columns, along the columns of a tile, K, tiles and stages.
         channels: a channel word for each column of all tiles. inputs: one for each product and
-        then for each input, both filled up to an even number. sigmoid: intervals of the curve.
+        then for each input, both filled up to whole steps. sigmoid: intervals of the curve.
         """
         tiles = self.tiles(columns)
         sizes = {
             "weights": columns // 4 * sum(t * w for t, w in zip(tiles, self.words, strict=True)),
             "channels": columns * sum(tiles),
-            "inputs": 2 * (self.words[0] + self.words[1]),
+            "inputs": 2 * encoders * sum(self.steps(encoders)),
             "sigmoid": 1 << config.sigmoid_address_bits,
         }
         regions, start = {}, 0

@@ -42,7 +42,8 @@ class RendererConfig:
     density_words, color_words: of 32 bits, of each pair's memory. leaves, sum_bits: of a decoder's
     tree.
     alpha_sum_bits: of what the table of alpha is asked for. alpha_largest_shift: of its intervals.
-    color_rows, color_cols: PEs of a colour network's array. networks: side by side.
+    color_rows, color_cols: PEs of a colour network's array. color_encoders: pairs of its inputs
+    that become codes in a cycle, a power of two, at most color_cols / 4. networks: side by side.
     data_bits, address_bits: of the bus.
 
     Defaults hold any of the scenes that come with oleaster.
@@ -70,6 +71,7 @@ class RendererConfig:
     alpha_largest_shift: int = 5
     color_rows: int = 16
     color_cols: int = 16
+    color_encoders: int = 1
     networks: int = 1
     data_bits: int = 256
     address_bits: int = 48

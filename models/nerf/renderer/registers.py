@@ -44,7 +44,8 @@ REGISTERS: tuple[Register, ...] = (
         "NETWORK",
         0x10,
         "ro",
-        "Colour networks in 31:24; of PEs of each one's array columns in 23:12, rows in 11:0",
+        "Colour networks in 31:24; of each one log2 of its encoders in 23:20, of the PEs of its "
+        "array columns in 19:10, rows in 9:0",
     ),
     Register(
         "LATTICE", 0x14, "ro", "log2 of the most cubes along an axis in 15:0, of cells in 31:16"

@@ -73,7 +73,7 @@ def list_bytes(entries: Iterable[ListEntry]) -> bytes:
 def capacities(config: RendererConfig) -> dict[int, int]:
     """Target -> items of its memory, of all but CONSTANTS."""
     columns = config.color_cols // 2  # of elements: each takes two of PEs
-    regions = config.network.regions(columns, config.fixed)
+    regions = config.network.regions(columns, config.fixed, config.color_encoders)
     words = ITEM_BITS[0] // 32
     found = {
         int(Target.CUBES): config.cube_depth,

@@ -50,7 +50,9 @@ class RendererDesign:
         config = self.config
         embeddings = PAIRS * WORD_BYTES * (config.density_words + config.color_words)
         cubes = config.cube_depth * config.cube_word + config.block_depth * config.block_word
-        regions = config.network.regions(config.color_cols // 2, config.fixed)
+        regions = config.network.regions(
+            config.color_cols // 2, config.fixed, config.color_encoders
+        )
         tables = ITEM_BITS[1] * sum(region.size for region in regions.values())
         return self.renderers * (embeddings + (cubes + config.networks * tables) // 8)
 

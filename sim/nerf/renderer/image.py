@@ -73,7 +73,7 @@ def scene_image(scene: Scene, fixed: FixedScene, config: RendererConfig) -> Scen
         _bits(Target.CUBES, mask.cubes, config.cube_word),
         _bits(Target.BLOCKS, block_bits(mask.cubes), config.block_word),
         _items(Target.ALPHA, curve_words(alpha, *alpha_bits)),
-        _items(Target.COLOR, color_words(network, config.color_cols)),
+        _items(Target.COLOR, color_words(network, config.color_cols, config.color_encoders)),
     ]
     room = capacities(config)
     for part in parts:

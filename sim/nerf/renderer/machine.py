@@ -180,7 +180,9 @@ def new_machine(
         np.array(
             [0]
             + [
-                batch_cycles(shape, config.color_rows, config.color_cols, count)
+                batch_cycles(
+                    shape, config.color_rows, config.color_cols, config.color_encoders, count
+                )
                 for count in range(1, batch + 1)
             ]
         ),
@@ -193,7 +195,7 @@ def new_machine(
         np.zeros(6, np.int64),
         *limits,
         config.fixed.transmittance_bits,
-        shape.words[0],
+        shape.steps(config.color_encoders)[0],
         RESCALED,
         config.color_components // config.color_at_once,
         SHADER_LATENCY,

@@ -21,7 +21,9 @@ from oleaster.sim.rtl.benches.traffic import reset_streams, start_streams, traff
 from oleaster.sim.rtl.cosim import bench_config
 
 PARAMETERS = bench_config()
-ROWS, COLS, TAG_BITS = (PARAMETERS[name] for name in ("rows", "cols", "tag_bits"))
+ROWS, COLS, ENCODERS, TAG_BITS = (
+    PARAMETERS[name] for name in ("rows", "cols", "encoders", "tag_bits")
+)
 CONFIG = FixedConfig(**{name: value for name, value in PARAMETERS.items() if name in RANGES})
 SHAPE = NetworkShape(
     **{name: PARAMETERS[name] for name in NetworkShape.__dataclass_fields__}  # its sizes
@@ -86,7 +88,7 @@ def _random(rng: np.random.Generator, count: int) -> tuple[FixedNetwork, Longs, 
 
 async def _write(dut: Any, network: FixedNetwork) -> None:
     dut.write_enable.value = 1
-    for address, word in enumerate(color_words(network, COLS)):
+    for address, word in enumerate(color_words(network, COLS, ENCODERS)):
         dut.write_address.value, dut.write_data.value = address, word
         await FallingEdge(dut.clk)
     dut.write_enable.value = 0
@@ -128,7 +130,7 @@ async def _check(
         else:
             parts = [(value, CONFIG.color_bits + 1) for value in next(colors)]
             assert payload == packed([*parts, (0, 1), (tag, TAG_BITS)])
-    model = color_cycles(done.offered, ends, SHAPE, ROWS, COLS, done.ready)
+    model = color_cycles(done.offered, ends, SHAPE, ROWS, COLS, ENCODERS, done.ready)
     assert (done.accepted, done.taken) == model
 
 
@@ -170,7 +172,8 @@ async def reset_on_the_way(dut: Any) -> None:
     network, products, directions = _random(rng, SAMPLES)
     await _write(dut, network)
     ends = _ends([SAMPLES])
-    accepted, taken = color_cycles([0] * len(ends), ends, SHAPE, ROWS, COLS, np.ones(0, bool))
+    always = np.ones(0, bool)
+    accepted, taken = color_cycles([0] * len(ends), ends, SHAPE, ROWS, COLS, ENCODERS, always)
     words, _ = _words(rng, products, directions, ends)
     loaded, through = accepted[SAMPLES - 1], taken[-1]
     moments = {loaded // 2, loaded + 9, loaded + 60, through // 3, through - 60, through - 2}
