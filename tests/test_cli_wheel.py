@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("configs", "hw", "models", "oleaster", "scenes", "sim")
 SOURCES = (*FOLDERS, "pyproject.toml", "README.md", "LICENSE")
+SUFFIXES = set(".py .sv .cpp .h .vlt .toml .npz .md .json .html .css .js".split())
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,6 @@ def test_every_source_file_is_in_the_wheel(wheel):
         "scenes": "oleaster/scenes",
     }.items():
         for path in (ROOT / folder).rglob("*"):
-            if path.suffix in {".py", ".sv", ".cpp", ".h", ".vlt", ".toml", ".npz", ".md", ".json"}:
+            if path.suffix in SUFFIXES:
                 expected.add(f"{package}/{path.relative_to(ROOT / folder).as_posix()}")
     assert expected <= set(wheel.namelist())

@@ -274,7 +274,7 @@ def _object(path: Path, data: bytes) -> dict[str, Any]:
     if not data:
         raise FileError(f"{path}: is empty, expected JSON of a run or a .png image")
     try:
-        found = json.loads(data.decode("utf-8-sig"))
+        found = json.loads(data.decode("utf-8-sig"), parse_constant=_no_number)
     except RecursionError:
         raise FileError(f"{path}: is nested too deeply for a run") from None
     except ValueError as error:  # not UTF-8, or not JSON
@@ -282,6 +282,10 @@ def _object(path: Path, data: bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise FileError(f"{path}: holds no JSON object, expected the one that a verb writes")
     return found
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"it has {word}, which JSON lacks")
 
 
 def _picture(path: Path, data: bytes) -> Picture:

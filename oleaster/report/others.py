@@ -6,7 +6,7 @@ from typing import Any
 
 from oleaster.drawing import si
 from oleaster.report.bars import grouped
-from oleaster.report.blocks import Block, Section, Table, digits
+from oleaster.report.blocks import Block, Facts, Fold, Section, Table, digits
 from oleaster.report.inputs import AreaRun, OliveRun, RtnerfRun
 
 __all__ = ["area_section", "olive_section", "rtnerf_section"]
@@ -22,12 +22,12 @@ def area_section(run: AreaRun) -> Section:
     keys = [
         key
         for key in dict.fromkeys(key for result in results for key in result)
-        if key not in _NAMED and any(_is_number(result.get(key)) for result in results)
+        if key not in _NAMED and any(_cell(result.get(key)) for result in results)
     ]
     rows = [
         (
             *(result["unit"], _parameters(result["parameters"]), result["target"]),
-            *(digits(result[key]) if _is_number(result.get(key)) else "" for key in keys),
+            *(_cell(result.get(key)) for key in keys),
         )
         for result in results
     ]
@@ -42,6 +42,12 @@ def area_section(run: AreaRun) -> Section:
     if drawn is not None and count > 1:
         section.blocks.append(_area_bars(results, drawn))
     section.blocks.append(Table(columns, rows))
+    for result in results:
+        for key, value in result.items():
+            if key != "parameters" and isinstance(value, dict) and value:
+                facts = [(str(name), _cell(each) or str(each)) for name, each in value.items()]
+                title = f"{result['unit']}: {key.replace('_', ' ')}"
+                section.blocks.append(Fold(title, [Facts(facts)]))
     return section
 
 
@@ -106,7 +112,7 @@ def _area_bars(results: list[dict[str, Any]], key: str) -> Block:
         bars[name] = {what: float(result[key])}
     largest = max(x or 0 for values in bars.values() for x in values.values())
     note = f"The largest has {si(largest)}."
-    return grouped(what.capitalize(), bars, axis=what, note=note)
+    return grouped(what.capitalize(), bars, axis=what, note=note, logarithmic=True)
 
 
 def _parameters(parameters: dict[str, Any]) -> str:
@@ -114,6 +120,13 @@ def _parameters(parameters: dict[str, Any]) -> str:
         f"{key}={' '.join(map(str, value)) if isinstance(value, list) else value}"
         for key, value in parameters.items()
     )
+
+
+def _cell(value: Any) -> str:
+    """A number, or yes or no; nothing for anything else."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return digits(value) if _is_number(value) else ""
 
 
 def _times(value: float | None) -> str:

@@ -12,7 +12,7 @@
   const MOST_GROUPS = 8; // values of a number that get colours of their own
   const narrow = matchMedia("(max-width: 640px)");
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  const touch = matchMedia("(hover: none)");
+  const touch = matchMedia("(pointer: coarse)");
   const drawn = new Map(); // .plot -> a function that draws it anew
 
   const library = async () => {
@@ -53,17 +53,19 @@
     font: { family: getComputedStyle(document.body).fontFamily, size: narrow.matches ? 12 : 13, color: color("--ink") },
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: color("--faint"), activecolor: color("--accent") },
     hoverlabel: { bgcolor: color("--card"), bordercolor: color("--line"), font: { color: color("--ink"), size: 12 }, align: "left", namelength: -1 },
     legend: { orientation: "h", x: 0, xanchor: "left", y: 1.02, yanchor: "bottom", ...own.legend },
     xaxis: axis(own.xaxis),
     yaxis: axis(own.yaxis),
   });
 
-  const options = (dropped, bar) => ({
+  // Only these buttons: among Plotly's own is one that sends the chart to its maker's server.
+  const options = (buttons, bar) => ({
     responsive: true,
     displaylogo: false,
     displayModeBar: touch.matches ? bar : "hover",
-    modeBarButtonsToRemove: dropped,
+    modeBarButtons: [buttons],
   });
 
   // On a narrow window a bar's name stands above it, since beside it there is no room for bars.
@@ -74,7 +76,7 @@
     layout.yaxis.showgrid = false;
     layout.bargap = 0.25;
     if (narrow.matches && spec.data.length) {
-      const names = spec.data[0].y;
+      const names = layout.yaxis.ticktext;
       layout.bargap = 0.5 * names.length / spec.rows;
       const top = (1 - layout.bargap) / 2;
       Object.assign(layout.yaxis, { showticklabels: false, automargin: false, autorange: false, range: [names.length - 0.5, -top - 22 / pitch / spec.rows * names.length] });
@@ -89,7 +91,7 @@
   const figure = (plot, spec) => () => {
     const layout = spec.rows ? bars(spec) : layoutOf(spec.layout, narrow.matches ? 380 : 430);
     layout.dragmode = touch.matches ? false : "zoom";
-    return Plotly.react(plot, structuredClone(spec.data), layout, options(["select2d", "lasso2d", "autoScale2d"], false));
+    return Plotly.react(plot, structuredClone(spec.data), layout, options(["toImage", "zoom2d", "pan2d", "resetScale2d"], false));
   };
 
   const decoded = (column) => column.values || column.codes.map((code) => column.levels[code]);
@@ -110,6 +112,10 @@
   const points = (plot, spec) => {
     const home = plot.closest("figure");
     const columns = spec.columns.map((column) => ({ ...column, cells: decoded(column) }));
+    const along = (place, i) => {
+      const { cells, numeric } = columns[place];
+      return numeric || cells[i] === null ? cells[i] : plain(cells[i]);
+    };
     const best = new Set(spec.best);
     const broken = new Set(spec.broken);
     const every = spec.numbers.map((_, i) => i);
@@ -122,8 +128,8 @@
     const trace = (places, more) => ({
       type: kind,
       mode: "markers",
-      x: places.map((i) => columns[shown.x].cells[i]),
-      y: places.map((i) => columns[shown.y].cells[i]),
+      x: places.map((i) => along(shown.x, i)),
+      y: places.map((i) => along(shown.y, i)),
       customdata: places,
       text: places.map((i) => texts[i]),
       hovertemplate: "%{text}<extra></extra>",
@@ -131,17 +137,22 @@
       marker: { size: every.length > MOST_SVG ? 5 : 8, opacity: 0.8, ...more.marker },
     });
 
+    // Whether points get a colour for each value, or one of a scale.
+    const levelled = () => {
+      const by = columns[shown.color];
+      return Boolean(by && by.levels && !(by.numeric && by.levels.length > MOST_GROUPS));
+    };
+
     const groups = () => {
       const rest = every.filter((i) => !broken.has(i));
       const by = columns[shown.color];
       if (!by) return [trace(rest, { name: "points", marker: { color: PALETTE[0] } })];
-      const levels = by.levels || [];
-      if (by.numeric && (!levels.length || levels.length > MOST_GROUPS)) {
+      if (!levelled()) {
         const bar = { title: { text: plain(by.name), side: "right" }, thickness: 12, outlinewidth: 0, exponentformat: "SI" };
         return [trace(rest, { name: "points", showlegend: false, marker: { color: rest.map((i) => by.cells[i]), colorscale: "Viridis", colorbar: bar } })];
       }
-      return levels.map((level, at) =>
-        trace(rest.filter((i) => by.cells[i] === level), { name: plain(written(level)) || "none", marker: { color: PALETTE[at % PALETTE.length] } }));
+      return by.levels.map((level, at) =>
+        trace(rest.filter((i) => by.cells[i] === level), { name: (narrow.matches ? `${plain(by.name)} ` : "") + (plain(written(level)) || "none"), marker: { color: PALETTE[at % PALETTE.length] } }));
     };
 
     const front = () => {
@@ -149,9 +160,9 @@
       const places = spec.best.filter((i) => columns[shown.x].cells[i] !== null);
       const traces = [];
       if (goals[0] && goals[1] && shown.x !== shown.y && Object.keys(spec.goals).length === 2) {
-        const along = [...places].sort((a, b) => (columns[shown.x].cells[a] - columns[shown.x].cells[b]) * (goals[0] === "max" ? -1 : 1));
+        const ordered = [...places].sort((a, b) => (columns[shown.x].cells[a] - columns[shown.x].cells[b]) * (goals[0] === "max" ? -1 : 1));
         const line = { color: color("--ink"), width: 1.5, shape: "hv", dash: "dot" };
-        traces.push({ ...trace(along, { mode: "lines", line, showlegend: false }), type: "scatter", hoverinfo: "skip", hovertemplate: null });
+        traces.push({ ...trace(ordered, { mode: "lines", line, showlegend: false }), type: "scatter", hoverinfo: "skip", hovertemplate: null });
       }
       const ring = { symbol: "circle-open", size: every.length > MOST_SVG ? 9 : 13, opacity: 1, color: color("--ink"), line: { width: 1.5 } };
       const name = Object.keys(spec.goals).length > 1 ? "Pareto-optimal" : "best";
@@ -171,12 +182,14 @@
         return { ...scaleOf(columns[place], columns[place].cells), title: { text: plain(columns[place].name) + (goal ? `, ${goal === "min" ? "less" : "more"} is better` : "") } };
       };
       const by = columns[shown.color];
-      const grouped = traces.some((each) => each.showlegend === undefined && each.name === plain(written((by && by.levels || [])[0])));
-      const legend = { title: { text: grouped ? plain(by.name) : "", side: "top", font: { size: 12 } } };
-      const layout = layoutOf({ xaxis: titled(shown.x), yaxis: titled(shown.y), legend, hovermode: "closest" }, narrow.matches ? 440 : 540);
+      const below = { y: -0.28, yanchor: "top", entrywidth: 0.48, entrywidthmode: "fraction" };
+      const title = { text: by ? plain(by.name) : "", font: { size: 12 } };
+      const legend = narrow.matches ? below : levelled() ? { title } : {};
+      const layout = layoutOf({ xaxis: titled(shown.x), yaxis: titled(shown.y), legend, hovermode: "closest" }, narrow.matches ? 420 + 10 * traces.length : 540);
+      if (touch.matches) layout.margin.t = 34; // for the buttons, which do not hide there
       layout.dragmode = touch.matches ? false : "select";
       layout.uirevision = `${shown.x} ${shown.y}`;
-      await Plotly.react(plot, traces, layout, options(["autoScale2d", "zoomIn2d", "zoomOut2d", "toImage"], true));
+      await Plotly.react(plot, traces, layout, options(["select2d", "lasso2d", "zoom2d", "pan2d", "resetScale2d"], true));
       if (!plot.dataset.listens) {
         plot.dataset.listens = "yes";
         plot.on("plotly_selected", (event) => choose(event ? event.points.map((each) => each.customdata) : []));
@@ -234,7 +247,7 @@
     control("across", "x", []);
     control("up", "y", []);
     control("colour", "color", [[-1, "none"]]);
-    home.querySelector("button").addEventListener("click", async () => {
+    home.querySelector(".chosen button").addEventListener("click", async () => {
       choose([]);
       await Plotly.relayout(plot, { selections: [] });
       await Plotly.restyle(plot, { selectedpoints: [null] });

@@ -6,6 +6,7 @@ import gzip
 import shlex
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -82,19 +83,20 @@ def make_page(inputs: Sequence[Run | Picture], title: str | None, command: str |
         version=__version__,
         style=style,
         script=script,
-        library=b64encode(gzip.compress(library.encode(), mtime=0)).decode("ascii"),
+        library=library,
     )
     return page
 
 
+@cache  # packing takes as long as all the rest
 def _libraries() -> tuple[Any, str]:
-    """Jinja, and the text of plotly.js."""
+    """Jinja; and plotly.js, packed to less than half: 2 of a page's 6 MB instead of 5."""
     try:
         import jinja2
         from plotly.offline import get_plotlyjs
     except ModuleNotFoundError as error:
         raise ReportError(f"reports need {error.name}: pip install 'oleaster[report]'") from error
-    return jinja2, get_plotlyjs()
+    return jinja2, b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode("ascii")
 
 
 def _section(run: Run, pictures: list[Picture], most_values: int) -> Section:
