@@ -53,6 +53,7 @@ _SAID_BY_UNIT = {
     "weight-stationary": ("array", ("rows", "cols", "dataflow")),
     "accelerator": ("accelerator", ("config",)),
 }
+_BRANCHES = ("int", "str", "list[str]")  # of a parameter's type, as pydantic names them
 _OPERANDS = ("formats", "weights", "activations")
 
 
@@ -321,7 +322,7 @@ def _first_wrong(
 ) -> str:
     """The first thing wrong. table: where the schema's keys are, but for those in `places`."""
     first = error.errors()[0]
-    loc = first["loc"]
+    loc = tuple(part for part in first["loc"] if part not in _BRANCHES)
     table = places.get(str(loc[0]), table)
     path = ".".join(map(str, (table, *loc) if table else loc))
     if first["type"] == "extra_forbidden":

@@ -193,7 +193,7 @@ def _choices(where: str, given: list[Any]) -> tuple[Any, ...]:
     for at, value in enumerate(given):
         if isinstance(value, int | float) and not isinstance(value, bool):
             _number(f"{where}[{at}]", value)
-        elif not isinstance(value, str | list | dict):
+        elif not isinstance(value, bool | str | list | dict):
             raise StudyError(f"{where}[{at}] is {value!r}; expected a number or a string")
         if value in given[:at]:
             raise StudyError(f"{where} has {value!r} twice")

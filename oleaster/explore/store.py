@@ -38,6 +38,7 @@ _SPACE = "oleaster"
 _ACCURACY = "accuracy "
 _OWNERLESS = timedelta(minutes=1)  # between a trial's creation and its owner's name
 _TIMEOUT_S = 120.0
+_LEAST_POPULATION, _LARGEST_POPULATION = 8, 50  # Optuna's is 50, of however few trials
 
 
 def default_store(study: Study) -> str:
@@ -126,8 +127,12 @@ class Store:
 
         with self._errors():
             done = len(self._optuna.get_trials(deepcopy=False))
-        chosen = TPESampler if self.study.sampler == "tpe" else NSGAIISampler
-        self._optuna.sampler = chosen(seed=self._seed(*worker, done))
+        seed = self._seed(*worker, done)
+        if self.study.sampler == "tpe":
+            self._optuna.sampler = TPESampler(seed=seed)
+        else:
+            size = min(_LARGEST_POPULATION, max(_LEAST_POPULATION, self.study.trials // 10))
+            self._optuna.sampler = NSGAIISampler(seed=seed, population_size=size)
 
     def _seed(self, *of: int) -> int:
         """32 bits, by the study's seed and what they are for."""

@@ -116,7 +116,7 @@ def _tilings(
     positions, depth = ow * oh * b, kernel * ic
 
     # The authors pad weights by the rows, which take activations, and activations by the columns.
-    pad_w, pad_a = design.rows // lanes_w, design.cols // lanes_a
+    pad_w, pad_a = max(1, design.rows // lanes_w), max(1, design.cols // lanes_a)
     weight_tile = _ceil(depth, pad_w) * pad_w * oc * weights.stored_bits
     activation_tile = positions * _ceil(depth, pad_a) * pad_a * activations.stored_bits
     room_w, room_a = design.weight_buffer_bytes * 4, design.activation_buffer_bytes * 4
