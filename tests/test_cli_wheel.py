@@ -11,7 +11,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("configs", "hw", "models", "oleaster", "scenes", "sim")
 SOURCES = (*FOLDERS, "pyproject.toml", "README.md", "LICENSE")
-SUFFIXES = set(".py .sv .cpp .h .vlt .toml .npz .md .json .html .css .js".split())
+SUFFIXES = {
+    *(".py", ".toml", ".json", ".npz", ".md"),
+    *(".sv", ".cpp", ".h", ".vlt"),
+    *(".html", ".css", ".js"),
+}
 
 
 @pytest.fixture(scope="module")
