@@ -67,7 +67,8 @@ def estimate_area(design: Design) -> AreaEstimate:
     raise AreaError(f"{design.name}: is not a circuit of ours, so its area is not known{_ABLE}")
 
 
-_ABLE = f" (known: arrays with pe_bits 4 and decoders, and accelerators, of formats {', '.join(FORMAT_SETS['olive'])})"
+_FORMATS = ", ".join(FORMAT_SETS["olive"])
+_ABLE = f" (known: arrays with pe_bits 4 and decoders, and accelerators, of formats {_FORMATS})"
 
 
 def array_terms(dataflow: str, rows: int, cols: int) -> list[float]:

@@ -82,6 +82,7 @@ def figures(stat: dict[str, Any], report: dict[str, Any], memory_bits: int) -> d
         "transistors": None,
         "gate_equivalents": None,
         "memory_bits": memory_bits,
+        "modules": {},
         "own": {
             **{key: cells.get(cell, 0) for key, cell in ECP5_CELLS.items()},
             "mhz": round(min(clock["achieved"] for clock in report["fmax"].values()), 1),

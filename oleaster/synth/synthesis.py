@@ -30,7 +30,7 @@ NAND2_TRANSISTORS = 4
 """Of a gate equivalent, a NAND of two inputs; a flip-flop has 16, four gate equivalents."""
 
 # Part of what a cached result depends on: raise it when results are read or counted differently.
-_RULES = b"1"
+_RULES = b"2"
 
 _GATES = "cmos4,XOR,XNOR,MUX,NMUX"
 
@@ -60,6 +60,7 @@ class Synthesis:
     transistors of a NAND of two inputs, or area over the area of the library's (not for ECP5).
     memory_bits: in memories of at least 16 words, which the counts above leave out; ECP5 puts
     them into its own cells.
+    modules: gate equivalents of one of each module, without the modules in it (not for ECP5).
     own: the target's own figures. liberty: `area` (the file's unit, um^2 as a rule), `nand2_area`,
     `flop_area` (of all flip-flops), `delay_ps` (ABC's, the longest way between flip-flops or ports,
     or borders of modules that were kept apart, without wires), `cells_by_type`. ecp5: `lut4`,
@@ -75,6 +76,7 @@ class Synthesis:
     transistors: int | None
     gate_equivalents: float | None
     memory_bits: int
+    modules: dict[str, float]
     own: dict[str, Any]
 
 
@@ -178,21 +180,27 @@ def _in_gates(folder: Path, script: str, unit: Unit) -> dict[str, Any]:
         raise SynthesisError(f"{unit.module_name}: Yosys failed: {error}") from error
     stat = _design(folder / "stat.json")
     cells = _cells(stat)
-    estimate = str(stat["estimated_num_transistors"])
-    # A plus means that there are cells whose transistors Yosys does not know: memories, or notes.
-    known = not any(
-        cell.startswith("$") and cell not in cells for cell in stat["num_cells_by_type"]
-    )
-    assert not (known and estimate.endswith("+"))
-    transistors = int(estimate.rstrip("+"))
+    transistors = _transistors(stat)
     return {
         "cells": sum(cells.values()),
         "flops": cells.get("$_DFF_P_", 0),
         "transistors": transistors,
         "gate_equivalents": transistors / NAND2_TRANSISTORS,
         "memory_bits": _design(folder / "memories.json")["num_memory_bits"],
+        "modules": {
+            name: _transistors(each) / NAND2_TRANSISTORS
+            for name, each in _modules(folder / "stat.json").items()
+        },
         "own": {},
     }
+
+
+def _transistors(stat: dict[str, Any]) -> int:
+    estimate = str(stat["estimated_num_transistors"])
+    # A plus: there are cells whose transistors Yosys does not know. Memories, modules, or notes.
+    others = set(stat["num_cells_by_type"]) - set(_cells(stat))
+    assert others or not estimate.endswith("+")
+    return int(estimate.rstrip("+"))
 
 
 def _in_library(folder: Path, script: str, liberty: Path) -> dict[str, Any]:
@@ -224,6 +232,7 @@ def _in_library(folder: Path, script: str, liberty: Path) -> dict[str, Any]:
         "transistors": None,
         "gate_equivalents": stat["area"] / nand2["area"],
         "memory_bits": _design(folder / "memories.json")["num_memory_bits"],
+        "modules": {name: each.get("area", 0.0) / nand2["area"] for name, each in modules.items()},
         "own": {
             "area": stat["area"],
             "nand2_area": nand2["area"],
@@ -266,8 +275,9 @@ def _delay_ps(path: Path) -> int:
     return 10 * round(int(first) * max(shares) / 1000)
 
 
-def _modules(path: Path) -> set[str]:
-    return {name.removeprefix("\\") for name in _stat(path)["modules"]}
+def _modules(path: Path) -> dict[str, dict[str, Any]]:
+    """The same of each module by itself."""
+    return {name.removeprefix("\\"): each for name, each in _stat(path)["modules"].items()}
 
 
 def _cells(stat: dict[str, Any]) -> dict[str, int]:
