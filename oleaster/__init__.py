@@ -1,5 +1,12 @@
 """Oleaster: generate, simulate and verify accelerators for sparse, outlier-ridden numbers."""
 
-from importlib.metadata import version
+__version__: str
 
-__version__ = version("oleaster")
+
+def __getattr__(name: str) -> str:
+    """The version, when it is asked for: what reads it would double the time until `main` runs."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("oleaster")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,48 @@
+"""Who interrupts or terminates the command is told so, whatever it was at."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+INTERRUPTED = 130, "", "interrupted\n"
+
+
+def ends(process, number):
+    """Exit status, stdout, stderr, and how long they took after the signal."""
+    process.send_signal(number)
+    sent = time.monotonic()
+    out, err = process.communicate(timeout=120)
+    return (process.returncode, out, err), time.monotonic() - sent
+
+
+def start(*arguments, cwd=None):
+    return subprocess.Popen(
+        [sys.executable, "-m", "oleaster", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd,
+    )  # fmt: skip
+
+
+def slow_import(folder):
+    """A folder whose `typer` takes long to import, and says when that begins."""
+    (folder / "typer.py").write_text("import time\nprint('here', flush=True)\ntime.sleep(60)\n")
+    return folder
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_while_modules_are_imported(tmp_path, number):
+    process = start("formats", cwd=slow_import(tmp_path))
+    assert process.stdout.readline() == "here\n"
+    found, seconds = ends(process, number)
+    assert found == INTERRUPTED
+    assert seconds < 10
+
+
+@pytest.mark.parametrize("after", [0.4, 1.0])
+def test_in_the_first_seconds(tmp_path, after):
+    process = start("nerf", "simulate", "lego", "-o", "lego.png", cwd=tmp_path)
+    time.sleep(after)
+    assert ends(process, signal.SIGINT)[0] == INTERRUPTED
+    assert list(tmp_path.iterdir()) == []
