@@ -7,7 +7,7 @@ JOBS ?= 2
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-more lint bench rtl clean
+.PHONY: demo test test-more lint bench rtl notebooks clean
 
 demo: $(READY)
 	$(BIN)/oleaster demo
@@ -34,6 +34,10 @@ bench: $(READY)
 
 rtl: $(READY)
 	$(BIN)/python -m oleaster.hw.reference rtl_out
+
+# Runs each from top to bottom and keeps what it prints and draws.
+notebooks: $(READY)
+	$(BIN)/python notebooks/run.py
 
 # Leaves .venv and the user's cache alone.
 clean:
