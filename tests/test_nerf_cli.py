@@ -24,6 +24,7 @@ from oleaster.models.nerf.render import psnr, render
 from oleaster.models.nerf.scene import Facts, HeldOut, Scene, load_scene, save_scene
 from oleaster.models.nerf.tensors import field_tensors
 from oleaster.models.nerf.traffic import Visits, encoded_bytes
+from oleaster.report.inputs import RenderRun
 
 
 def write_scene(path, field):
@@ -65,6 +66,7 @@ def refused(capsys, *arguments):
 
 def test_image_and_counters(capsys):
     result = run_json(capsys, "blobs.npz", "--view", "1", "-o", "out.png")
+    assert RenderRun.model_validate(result).counters == result["counters"]  # as reports read it
     scene = load_scene("blobs.npz")
     drawn = render(scene.field, scene.views[1].camera)
     image = decode_image(Path("out.png").read_bytes())

@@ -21,6 +21,7 @@ from oleaster.models.nerf.prune import encode_field
 from oleaster.models.nerf.render import render
 from oleaster.models.nerf.scene import Facts, HeldOut, Scene, load_scene, save_scene
 from oleaster.renderers import load_renderer, renderer_names
+from oleaster.report.inputs import FrameRun
 from oleaster.sim.nerf.renderer.ablations import BASE, IDEAS, ablate, tensor_bytes
 from oleaster.sim.nerf.renderer.energy import pe_macs, sram_bits
 from oleaster.sim.nerf.renderer.machine import Count
@@ -210,6 +211,7 @@ def test_the_verb_draws(capsys, tmp_path, monkeypatch):
         capsys, *common, "--design", "rtnerf-edge", "-o", "duck.png", "--plot", "duck.svg", "--json"
     ).out
     found = json.loads(out)
+    assert FrameRun.model_validate(found).results[0].energy_pj["total"] > 0  # as reports read it
     (result,) = found["results"]
     assert 35 < found["psnr_db"] < 60
     assert found["psnr_size"] == [20, 16]

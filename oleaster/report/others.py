@@ -26,12 +26,14 @@ def area_section(run: AreaRun) -> Section:
     ]
     rows = [
         (
-            *(result["unit"], _parameters(result["parameters"]), result["target"]),
+            *(result["unit"], result["target"]),
             *(_cell(result.get(key)) for key in keys),
+            _parameters(result["parameters"]),
         )
         for result in results
     ]
-    columns = ("unit", "parameters", "target", *(f">{key.replace('_', ' ')}" for key in keys))
+    numbers = (f">{key.replace('_', ' ')}" for key in keys)
+    columns = ("unit", "target", *numbers, "parameters")
     count = len(results)
     section = Section(
         f"Area of {results[0]['unit'] if count == 1 else f'{count} units'}",

@@ -2,7 +2,7 @@
 // Draws the figures of the page. Each .plot holds its figure as JSON: traces and layout of Plotly,
 // to which fonts, colours and sizes that fit the window are added here. A .points figure holds
 //   numbers: of its points;
-//   columns: {name, role, numeric} and either values, or levels and codes (places in levels);
+//   columns: {name, numeric} and either values, or levels and codes (places in levels);
 //   best, broken: places of Pareto-optimal points, and of those that break a constraint;
 //   goals: "min" or "max" by place of a column; x, y, color: places of columns, color -1 for none.
 (() => {
@@ -60,11 +60,11 @@
     yaxis: axis(own.yaxis),
   });
 
-  // Only these buttons: among Plotly's own is one that sends the chart to its maker's server.
-  const options = (buttons, bar) => ({
+  // Only buttons named here: among Plotly's own is one that sends the chart to its maker's server.
+  const options = (buttons) => ({
     responsive: true,
     displaylogo: false,
-    displayModeBar: touch.matches ? bar : "hover",
+    displayModeBar: buttons.length > 0,
     modeBarButtons: [buttons],
   });
 
@@ -91,7 +91,7 @@
   const figure = (plot, spec) => () => {
     const layout = spec.rows ? bars(spec) : layoutOf(spec.layout, narrow.matches ? 380 : 430);
     layout.dragmode = touch.matches ? false : "zoom";
-    return Plotly.react(plot, structuredClone(spec.data), layout, options(["toImage", "zoom2d", "pan2d", "resetScale2d"], false));
+    return Plotly.react(plot, structuredClone(spec.data), layout, options([]));
   };
 
   const decoded = (column) => column.values || column.codes.map((code) => column.levels[code]);
@@ -182,14 +182,14 @@
         return { ...scaleOf(columns[place], columns[place].cells), title: { text: plain(columns[place].name) + (goal ? `, ${goal === "min" ? "less" : "more"} is better` : "") } };
       };
       const by = columns[shown.color];
-      const below = { y: -0.28, yanchor: "top", entrywidth: 0.48, entrywidthmode: "fraction" };
+      const below = { y: -0.28, yanchor: "top" };
       const title = { text: by ? plain(by.name) : "", font: { size: 12 } };
       const legend = narrow.matches ? below : levelled() ? { title } : {};
       const layout = layoutOf({ xaxis: titled(shown.x), yaxis: titled(shown.y), legend, hovermode: "closest" }, narrow.matches ? 420 + 10 * traces.length : 540);
-      if (touch.matches) layout.margin.t = 34; // for the buttons, which do not hide there
+      layout.margin.t = 34; // for the buttons
       layout.dragmode = touch.matches ? false : "select";
       layout.uirevision = `${shown.x} ${shown.y}`;
-      await Plotly.react(plot, traces, layout, options(["select2d", "lasso2d", "zoom2d", "pan2d", "resetScale2d"], true));
+      await Plotly.react(plot, traces, layout, options(["select2d", "lasso2d", "zoom2d", "pan2d", "resetScale2d"]));
       if (!plot.dataset.listens) {
         plot.dataset.listens = "yes";
         plot.on("plotly_selected", (event) => choose(event ? event.points.map((each) => each.customdata) : []));

@@ -85,13 +85,13 @@ def _plot(run: Exploration, done: list[Point], most_values: int) -> Block:
     best = set(run.pareto)
     kept = _thinned(done, best, max(1, most_values // (len(parameters) + len(metrics) + 1)))
     columns = [
-        _column(name, "parameter", [point.parameters.get(name) for point in kept])
-        for name in parameters
-    ] + [_column(name, "metric", [point.values.get(name) for point in kept]) for name in metrics]
+        *(_column(x, [one.parameters.get(x) for one in kept], exact=True) for x in parameters),
+        *(_column(x, [one.values.get(x) for one in kept], exact=False) for x in metrics),
+    ]
     places = {name: len(parameters) + i for i, name in enumerate(metrics)}
     wanted = [places[name] for name in run.objectives if name in places]
     x, y, color = _axes(wanted, len(parameters), len(columns))
-    note = "Box and lasso select points; a click or a tap adds one. "
+    note = "Box and lasso select points; a click or a tap adds one. Metrics have five digits. "
     if len(kept) < len(done):
         note += (
             f"{len(kept):,} of {len(done):,} points are shown, to keep the page small: all "
@@ -134,24 +134,30 @@ def _thinned(done: list[Point], best: set[int], most: int) -> list[Point]:
     return [point for point in done if point.number in kept]
 
 
-def _column(name: str, role: str, values: list[Any]) -> dict[str, Any]:
+def _column(name: str, values: list[Any], *, exact: bool) -> dict[str, Any]:
     numeric = all(type(value) in (int, float) for value in values if value is not None)
-    cells: list[Any] = [_cell(value, numeric) for value in values]
-    column: dict[str, Any] = {"name": _name(name), "role": role, "numeric": numeric}
+    column: dict[str, Any] = {"name": _name(name), "numeric": numeric}
+    cells = values if numeric else [_text(value) for value in values]
     levels = list(dict.fromkeys(cells))
     if len(levels) > _MOST_LEVELS and numeric:
-        return {**column, "values": cells}
+        return {
+            **column,
+            "values": values if exact else [_short(value) for value in values],
+        }
     if numeric:
         levels.sort(key=lambda value: (value is None, value))
     places = {level: i for i, level in enumerate(levels)}
     return {**column, "levels": levels, "codes": [places[cell] for cell in cells]}
 
 
-def _cell(value: Any, numeric: bool) -> Any:
+def _text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value)
+
+
+def _short(value: float | None) -> float | None:
+    """Five digits, which keep a page of 10,000 points small."""
     if value is None:
         return None
-    if not numeric:
-        return value if isinstance(value, str) else json.dumps(value)
     short = float(f"{value:.5g}")
     return int(short) if short.is_integer() and abs(short) < 1e15 else short
 
