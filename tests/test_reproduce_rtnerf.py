@@ -19,6 +19,7 @@ from oleaster.models.nerf.image import shrink
 from oleaster.models.nerf.render import psnr
 from oleaster.models.nerf.scene import HeldOut, Scene, load_scene, scene_names
 from oleaster.renderers import load_renderer
+from oleaster.report.inputs import RtnerfRun
 from oleaster.reproduce.rtnerf import (
     DESIGNS,
     IDEAS_TILES,
@@ -131,6 +132,7 @@ def test_frames_are_the_cycle_models(run: tuple[Path, dict[str, Any]]) -> None:
 
 def test_ideas_are_the_ablations(run: tuple[Path, dict[str, Any]]) -> None:
     _, found = run
+    assert RtnerfRun.model_validate(found).ideas == found["ideas"]  # as reports read it
     ideas = {row["idea"]: row for row in found["ideas"]}
     assert [BASE, *ideas] == list(IDEAS)
     for name, row in ideas.items():
