@@ -10,6 +10,7 @@
 
 # %%
 import os
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -23,6 +24,8 @@ from oleaster.models.quantized_linear import linear_inputs
 
 SMALL = bool(os.environ.get("OLEASTER_SMALL"))  # the tests run less of everything
 encoder = load_encoder(fetch("minilm"))
+if SMALL:
+    encoder.config = replace(encoder.config, num_hidden_layers=2)
 lee = load_lee50(fetch("lee50"))
 print(
     f"{len(encoder.linears)} linear layers, "
@@ -37,7 +40,7 @@ print(
 # fit; the vertical axis is logarithmic, as outliers are rare.
 
 # %%
-LAYER = "layer.4.output"
+LAYER = f"layer.{encoder.config.num_hidden_layers - 2}.output"
 activations = linear_inputs(encoder, lee.calibration_texts[: 4 if SMALL else 16])
 weight, x = encoder.linears[LAYER][0], activations[LAYER]
 
