@@ -6,6 +6,7 @@ Modules take a second to import. Who interrupts the command meanwhile reads what
 import os
 import signal
 import sys
+import threading
 
 
 def main() -> int:
@@ -20,9 +21,14 @@ def main() -> int:
     # From here on an interrupt is an exception, so that work under way is cleaned up.
     signal.signal(signal.SIGINT, before)
     try:
-        return run()
+        status = run()
     except KeyboardInterrupt:
-        return _interrupted()
+        status = _interrupted()
+    if status == 130 and threading.active_count() > 1:
+        # A compiler in a thread does not stop, and would be torn down while it works.
+        sys.stdout.flush()
+        os._exit(status)
+    return status
 
 
 def _leave(number: int, frame: object) -> None:

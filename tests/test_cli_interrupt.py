@@ -1,5 +1,6 @@
 """Who interrupts or terminates the command is told so, whatever it was at."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -18,10 +19,11 @@ def ends(process, number):
     return (process.returncode, out, err), time.monotonic() - sent
 
 
-def start(*arguments, cwd=None):
+def start(*arguments, cwd=None, cache=None):
+    env = os.environ | ({"OLEASTER_CACHE": str(cache)} if cache else {})
     return subprocess.Popen(
         [sys.executable, "-m", "oleaster", *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd, env=env,
     )  # fmt: skip
 
 
@@ -46,3 +48,18 @@ def test_in_the_first_seconds(tmp_path, after):
     time.sleep(after)
     assert ends(process, signal.SIGINT)[0] == INTERRUPTED
     assert list(tmp_path.iterdir()) == []
+
+
+def test_while_a_frame_is_compiled(tmp_path):
+    pytest.importorskip("numba")
+    cache, folder = tmp_path / "cache", tmp_path / "here"
+    folder.mkdir()
+    process = start("nerf", "simulate", "duck", "-o", "duck.png", cwd=folder, cache=cache)
+    while not (cache / "kernels").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    time.sleep(2)
+    found, seconds = ends(process, signal.SIGTERM)
+    assert found == INTERRUPTED
+    assert seconds < 10
+    assert list(folder.iterdir()) == []

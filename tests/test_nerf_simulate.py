@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -22,9 +23,12 @@ from oleaster.models.nerf.render import render
 from oleaster.models.nerf.scene import Facts, HeldOut, Scene, load_scene, save_scene
 from oleaster.renderers import load_renderer, renderer_names
 from oleaster.report.inputs import FrameRun
+from oleaster.sim.nerf.renderer import model
 from oleaster.sim.nerf.renderer.ablations import BASE, IDEAS, ablate, tensor_bytes
 from oleaster.sim.nerf.renderer.energy import pe_macs, sram_bits
+from oleaster.sim.nerf.renderer.image import scene_image
 from oleaster.sim.nerf.renderer.machine import Count
+from oleaster.sim.nerf.renderer.model import frame_looks, render_cycles
 from oleaster.sim.nerf.renderer.simulate import simulate_designs
 
 DESIGN = """
@@ -125,6 +129,26 @@ def test_figures_of_a_frame(small):
     assert extra == pytest.approx(8 * found.scene_bytes * 0.629203125)
     assert all(0 < value < found.energy.total for value in asdict(found.energy).values())
     assert found.power_w == pytest.approx(found.energy.total * 1e-12 * found.fps)
+
+
+def test_an_interrupt_waits_for_a_tile_at_most(small, monkeypatch):
+    scene, fixed, camera, design = small
+    camera = camera.scaled(8 * 20, 8 * 3)
+    run, tiles = model._run_tile, []
+
+    def slowly(*arguments):
+        tiles.append(arguments)
+        time.sleep(0.02)
+        return run(*arguments)
+
+    def interrupt(done, total):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(model, "_run_tile", slowly)
+    looks = frame_looks(scene_image(scene, fixed, design.config).encoded)
+    with pytest.raises(KeyboardInterrupt):
+        render_cycles(fixed, looks, camera, design.config, threads=1, report=interrupt)
+    assert 20 <= len(tiles) < 30
 
 
 def test_macs_are_those_of_the_network(small):

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from oleaster.models.nerf.fixed.network_shape import NetworkShape
 from oleaster.models.nerf.fixed.widths import FixedConfig
 
-__all__ = ["BLOCK", "BLOCK_BITS", "CODE_BITS", "RendererConfig", "block_word"]
+__all__ = [
+    "BLOCK",
+    "BLOCK_BITS",
+    "CODE_BITS",
+    "SIZES",
+    "RendererConfig",
+    "Size",
+    "block_word",
+    "check_sizes",
+]
 
 BLOCK_BITS = 3
 BLOCK = 1 << BLOCK_BITS
@@ -17,6 +27,77 @@ BLOCK = 1 << BLOCK_BITS
 
 CODE_BITS = 5
 """Of the width of a tensor's codes, as a renderer is told it."""
+
+
+_PRODUCT_BITS = 32  # of a colour's product, as the network takes it
+
+
+class Size(NamedTuple):
+    """Range of a size; powers: of two only; even: even numbers only."""
+
+    least: int
+    most: int
+    powers: bool = False
+    even: bool = False
+
+    def __str__(self) -> str:
+        kind = "a power of two, " if self.powers else "even, " if self.even else ""
+        return f"{kind}{self.least} .. {self.most}"
+
+    def has(self, value: int) -> bool:
+        """Whether a renderer may have this value."""
+        if not self.least <= value <= self.most:
+            return False
+        return not (self.powers and value & (value - 1)) and not (self.even and value % 2)
+
+
+SIZES: Mapping[str, Size] = {
+    "axis_bits": Size(5, 10),
+    "cell_bits": Size(4, 12),
+    "tile_bits": Size(3, 7),
+    "cube_word": Size(4, 64, powers=True),
+    "cube_depth": Size(64, 1 << 20),
+    "block_depth": Size(16, 1 << 16),
+    "density_components": Size(1, 16),
+    "color_at_once": Size(1, 4, powers=True),
+    "plane_bits": Size(2, 16),
+    "line_bits": Size(2, 16),
+    "least_group": Size(1, 12),
+    "density_words": Size(1 << 8, 1 << 20, powers=True),
+    "color_words": Size(1 << 8, 1 << 20, powers=True),
+    "leaves": Size(32, 128, powers=True),
+    "sum_bits": Size(8, 32),
+    "alpha_sum_bits": Size(8, 40),
+    "alpha_largest_shift": Size(1, 16),
+    "color_rows": Size(4, 256, even=True),
+    "color_cols": Size(8, 256, powers=True),
+    "color_encoders": Size(1, 64, powers=True),
+    "networks": Size(1, 64),
+}
+"""What a user may choose, of circuit and cycle model alike. Of the other sizes of RendererConfig,
+color_components is said by the network, and the bus is that of the data sheet."""
+
+
+def check_sizes(config: RendererConfig) -> None:
+    """ValueError for a size that is not in `SIZES`, or does not go with another one."""
+    for name, size in SIZES.items():
+        value = getattr(config, name)
+        if not size.has(value):
+            raise ValueError(f"{name} is {value}; it must be {size}")
+    sides = 1 << config.axis_bits
+    if config.cube_word >= sides:
+        raise ValueError(f"cube_word is {config.cube_word}; it must be below 2^axis_bits = {sides}")
+    if config.color_encoders > config.color_cols // 4:
+        raise ValueError(
+            f"color_encoders is {config.color_encoders}; it must be a power of two, at most"
+            f" color_cols / 4 = {config.color_cols // 4}"
+        )
+    codes = _PRODUCT_BITS + 1 - config.fixed.guard_bits
+    if config.plane_bits + config.line_bits > codes:
+        raise ValueError(
+            f"plane_bits + line_bits is {config.plane_bits + config.line_bits}; it must be"
+            f" {codes} at most"
+        )
 
 
 def block_word(axis_bits: int) -> int:

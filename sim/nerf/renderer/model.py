@@ -10,9 +10,10 @@ from __future__ import annotations
 import heapq
 import os
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
+from threading import Event, Thread
 from typing import Literal
 
 import numpy as np
@@ -239,8 +240,9 @@ def render_cycles(
     look: `frame_looks` of the encoding that the renderer's memories hold. terminate, blocks: False
     to do without the idea, as another sampler does; the RTL has them all. image: False for cycles
     alone, in half the time. every: of each row of tiles only each so-many-th is drawn, other ones
-    in the next row; without image. threads: as many as there are processors by default. FieldError
-    if the scene does not fit the configuration, or its network is not one of integers.
+    in the next row; without image. threads: as many as there are processors by default. An
+    exception, such as an interrupt, ends it within the time of a tile. FieldError if the scene does
+    not fit the configuration, or its network is not one of integers.
     """
     config = config or RendererConfig()
     if not isinstance(scene.colors, FixedNetwork):
@@ -250,11 +252,17 @@ def render_cycles(
     job = _prepare(scene, look, camera, config, terminate, sampler, blocks, image)
     side = 1 << config.tile_bits
     tops = range(0, camera.height, side)
+    _compile(job)
     rows: list[_Row] = []
+    stop = Event()
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        for row in pool.map(partial(_render_row, job, every), tops):
-            rows.append(row)
-            report(len(rows), len(tops))
+        try:
+            for row in pool.map(partial(_render_row, job, every, stop), tops):
+                rows.append(row)
+                report(len(rows), len(tops))
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
     counts = np.sum([row.counts for row in rows], axis=0)
     images = [row.image for row in rows if row.image is not None]
     return FrameCycles(
@@ -334,8 +342,31 @@ def _lattice(
     return Lattice(at, windows, home.astype(np.int64), word)
 
 
-def _render_row(job: _Job, every: int, top: int) -> _Row:
-    """The tiles whose first row of pixels is `top`."""
+def _compile(job: _Job) -> None:
+    """Call every kernel once, so that later calls take no longer than a tile.
+
+    In a thread that nobody has to wait for: an interrupt comes to the main one, and a compiler
+    neither stops for it nor stands it.
+    """
+    done: Future[None] = Future()
+
+    def call() -> None:
+        try:
+            rays = Rays.of(cast_fixed(job.frame, 0, 1))
+            _run_tile(job, job.machine(), rays, job.frame.camera.width, 0, 0)  # beside the image
+            if job.network is not None:
+                one = np.zeros((1, 3), np.int64)
+                _add_colors(job.network, np.zeros((1, 5), np.int64), one, one.copy())
+            done.set_result(None)
+        except BaseException as error:
+            done.set_exception(error)
+
+    Thread(target=call, daemon=True).start()
+    done.result()
+
+
+def _render_row(job: _Job, every: int, stop: Event, top: int) -> _Row:
+    """The tiles whose first row of pixels is `top`; fewer if it is told to stop meanwhile."""
     camera, config = job.frame.camera, job.config
     side = 1 << config.tile_bits
     bottom = min(top + side, camera.height)
@@ -346,6 +377,8 @@ def _render_row(job: _Job, every: int, top: int) -> _Row:
     lights = np.zeros((bottom - top, camera.width), np.int64)
     tiles, parts = [], []
     for left in range(0, camera.width, side):
+        if stop.is_set():
+            raise CancelledError
         if (left // side + _SHIFTED * (top // side)) % every:
             tiles.append([0, 0])
             continue
