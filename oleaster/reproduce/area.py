@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Area of OliVe's array: published, and of our own circuits after synthesis."""
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from oleaster.models.lane import FORMAT_SETS
 from oleaster.sim.performance.design import AcceleratorDesign, ArrayDesign, Design
 
 __all__ = [
+    "LEAST_WORDS",
     "AreaError",
     "AreaEstimate",
     "accelerator_memory_bits",
@@ -30,6 +31,9 @@ __all__ = [
     "array_terms",
     "estimate_area",
 ]
+
+LEAST_WORDS = 16
+"""Of a memory; synthesis makes smaller ones flip-flops, as compilers of memories make none."""
 
 _LANES = ("olive4", "olive")  # smallest first
 
@@ -87,27 +91,34 @@ def accelerator_terms(config: AcceleratorConfig) -> list[float]:
 
     Its output stage has a requantiser for every 32 bits of the bus, each lane a scratchpad.
     """
+    small = sum(bits for words, bits in _memories(config) if words < LEAST_WORDS)
     lanes = config.rows + config.cols
     address = (config.scratchpad_beats - 1).bit_length()
-    return [1, config.data_bits, lanes, lanes * config.data_bits, lanes * address, config.cols]
+    bus = config.data_bits
+    return [1, config.rows, config.cols, bus, lanes * bus, address, small]
 
 
 def accelerator_memory_bits(config: AcceleratorConfig) -> int:
-    """Bits of an accelerator's memories of at least 16 words, which synthesis leaves memories."""
-    bus = config.data_bits
-    beat = max(config.scratchpad_beats, config.channel_beats)
-    lanes = max(config.rows, config.cols)
+    """Bits of an accelerator's memories, without those that synthesis makes flip-flops."""
+    return sum(bits for words, bits in _memories(config) if words >= LEAST_WORDS)
+
+
+def _memories(config: AcceleratorConfig) -> list[tuple[int, int]]:
+    """(words, bits in all) of each memory, those of all lanes together."""
+    bus, lanes = config.data_bits, config.rows + config.cols
     # Of a burst under way: its kind, row, slot, first beat and first byte, and whether it is last.
-    burst = (3, lanes, max(CHUNK_SLOTS, CHANNEL_SLOTS), beat, config.beat_bytes, 2)
-    memories = (  # number, words, bits
-        (config.rows + config.cols, config.scratchpad_beats, bus),
-        (1, config.outstanding, sum((each - 1).bit_length() for each in burst)),
+    beat = max(config.scratchpad_beats, config.channel_beats)
+    row, slot = max(config.rows, config.cols), max(CHUNK_SLOTS, CHANNEL_SLOTS)
+    burst = sum((n - 1).bit_length() for n in (3, row, slot, beat, config.beat_bytes, 2))
+    memories = (  # number, words, bits of a word
+        (lanes, config.scratchpad_beats, bus),
+        (1, config.outstanding, burst),
         (1, config.write_queue_beats, config.address_bits + 8),
         (1, config.write_queue_beats, bus + config.beat_bytes + 1),
         (1, OUTPUT_SLOTS * _power_of_two(config.rows), 32 * config.cols),
         (1, CHANNEL_SLOTS * _power_of_two(config.cols // config.out_lanes), 2 * bus),
     )
-    return sum(number * words * bits for number, words, bits in memories if words >= 16)
+    return [(words, number * words * bits) for number, words, bits in memories]
 
 
 def _power_of_two(number: int) -> int:

@@ -12,6 +12,7 @@ from oleaster.hw.emit import Unit, verilog
 from oleaster.io import write_bytes
 from oleaster.models.cache import cache_root
 from oleaster.synth import ecp5
+from oleaster.synth.area import LEAST_WORDS
 from oleaster.synth.tools import (
     NEXTPNR,
     YOSYS,
@@ -42,9 +43,7 @@ _ABC = (
 )
 _SIZES = "buffer; upsize{goal}; dnsize{goal}; stime -d; "
 
-# A compiler of memories makes none of fewer words; those become flip-flops.
-_LEAST_WORDS = 16
-_SMALL_MEMORIES = f"memory_map t:$mem_v2 r:SIZE<{_LEAST_WORDS} %i"
+_SMALL_MEMORIES = f"memory_map t:$mem_v2 r:SIZE<{LEAST_WORDS} %i"
 _COUNT_MEMORIES = "memory_unpack; tee -q -o memories.json stat -json"
 
 _NAND = b"module nand2(input a, b, output y); assign y = ~(a & b); endmodule\n"
@@ -208,17 +207,17 @@ def _in_library(folder: Path, script: str, liberty: Path) -> dict[str, Any]:
         run_tool(YOSYS, ["-q", "-p", script], folder)
     except ToolFailure as error:
         # Nothing but the library differs from what generic synthesis does.
+        if "flip-flops are not supported" in str(error):
+            raise SynthesisError(
+                f"{liberty}: has no flip-flop that Yosys can use (a cell with ff(), whose next "
+                "state is one of its pins)"
+            ) from error
         raise SynthesisError(f"{liberty}: Yosys cannot use it as a library: {error}") from error
     stat = _design(folder / "stat.json")
     by_type = stat["num_cells_by_type"]
-    if any(cell.startswith("$_") and "DFF" in cell for cell in by_type):
-        raise SynthesisError(
-            f"{liberty}: has no flip-flop of a rising edge that Yosys can use (a cell with ff() "
-            "whose next state is one of its pins)"
-        )
     nand2 = _design(folder / "nand2.json")
     if not nand2.get("area"):
-        raise SynthesisError(f"{liberty}: has no gates of which a NAND can be made, or no areas")
+        raise SynthesisError(f"{liberty}: its cells have no areas")
     modules = _modules(folder / "stat.json")
     cells = {
         cell: count
