@@ -15,6 +15,7 @@ from oleaster.config import load_design
 from oleaster.explore import load_study, run_study, stored_study, study_names
 from oleaster.explore.results import _front
 from oleaster.explore.space import Space, read_parameter
+from oleaster.report.inputs import Exploration
 from oleaster.sim.networks.csv_file import read_csv
 from oleaster.sim.networks.library import load_network
 from oleaster.sim.performance.simulate import simulate
@@ -83,6 +84,7 @@ def refused(capsys, *arguments):
 def test_a_grid_has_every_point_once_with_the_simulators_figures(capsys):
     answer = json.loads(run(capsys, "--json"))
     assert list(answer) == KEYS
+    assert len(Exploration.model_validate(answer).points) == 24  # as reports read it
     assert (answer["version"], answer["study"], answer["title"]) == (__version__, "s", "Small")
     assert answer["objectives"] == {"time_us": "min", "energy_uj": "min"}
     assert answer["workload"]["network"] == "net.csv"

@@ -212,7 +212,7 @@ def _show(found: Exploration, where: str, seconds: float) -> None:
     facts: dict[str, object] = {
         "study": f"{study.name}, {study.title}",
         "objectives": goals,
-        "Pareto front" if several else "best": f"{len(front):,} points{shown}",
+        "Pareto front" if several else "best": f"{_count(len(front), 'point')}{shown}",
     }
     if same:
         facts["all of them"] = ", ".join(f"{name} = {value}" for name, value in same.items())
@@ -242,3 +242,7 @@ def _number(value: float) -> str:
     if isinstance(value, int) or abs(value) >= 1e4:
         return f"{value:,.0f}"
     return f"{value:.5g}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
