@@ -55,7 +55,7 @@ class Run(_Shape):
     data: dict[str, Any] = {}
 
 
-_LAYER = {name: (kind, ...) for name, kind in get_type_hints(LayerResult).items()}
+_LAYER: dict[str, Any] = {name: (kind, ...) for name, kind in get_type_hints(LayerResult).items()}
 # A layer without any of these could not be put into a roofline.
 _LAYER |= dict.fromkeys(("macs", "cycles", "utilization_pct"), (_Some, ...))
 

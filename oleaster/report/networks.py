@@ -290,7 +290,7 @@ def _utilization(rows: list[LayerResult], total: LayerResult) -> Figure:
         starts.append(starts[-1] + row.cycles / factor)
     values = [round(row.utilization_pct, 2) for row in rows]
     mean = round(total.utilization_pct, 2)
-    steps = {
+    steps: dict[str, Any] = {
         "type": "scatter",
         "mode": "lines",
         "name": "each layer",
