@@ -13,25 +13,34 @@ color_rows = 128
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import fields, replace
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from oleaster.config import DesignError
-from oleaster.models.nerf.renderer.config import RendererConfig
-from oleaster.sim.nerf.renderer.design import Published, RendererDesign
+from oleaster.models.nerf.renderer.config import SIZES, RendererConfig, check_sizes
+from oleaster.sim.nerf.renderer.product import Published, RendererDesign
+from oleaster.sim.performance.energy import EnergyError, load_energy
 
-__all__ = ["load_renderer", "renderer_keys", "renderer_names"]
+__all__ = ["is_renderer", "load_renderer", "renderer_keys", "renderer_names"]
 
-_Size = Annotated[int, Field(ge=1, le=1 << 24)]
-_Rate = Annotated[float, Field(ge=1e-3, le=1e9, allow_inf_nan=False)]
-_KEYS = ("clock_mhz", "renderers", "dram_gb_s")
-_WHOLE = ("renderers",)
+_RATE = 1e-3, 1e9
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "renderers": (1, 4096),
+    "clock_mhz": _RATE,
+    "dram_gb_s": _RATE,
+}
+_WRONG_TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "string": "text",
+    "dict": "a table",
+    "model": "a table",
+}
 
 
 class _Figure(BaseModel):
@@ -50,11 +59,11 @@ class _File(BaseModel):
 
     title: str
     source: str = ""
-    clock_mhz: _Rate
-    renderers: Annotated[int, Field(ge=1, le=4096)]
-    dram_gb_s: _Rate
+    clock_mhz: float
+    renderers: int
+    dram_gb_s: float
     energy: str
-    config: dict[str, _Size] = {}
+    config: dict[str, int] = {}
     published: dict[str, _Figure] = {}
 
 
@@ -64,10 +73,19 @@ def renderer_names() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir())
 
 
+def is_renderer(source: str) -> bool:
+    """Whether `source` names a renderer, or is a file of TOML that says how many there are."""
+    if not source.endswith(".toml"):
+        return source in renderer_names()
+    try:
+        return "renderers" in tomllib.loads(_text(source))
+    except ValueError:  # whoever reads it as something else says what is wrong
+        return False
+
+
 def renderer_keys() -> tuple[str, ...]:
     """Keys that `load_renderer` may override."""
-    sizes = (each.name for each in fields(RendererConfig) if isinstance(each.default, int))
-    return (*_KEYS, *sizes)
+    return (*_RANGES, *SIZES)
 
 
 def load_renderer(
@@ -75,7 +93,8 @@ def load_renderer(
 ) -> RendererDesign:
     """The design `source`: one of `renderer_names()`, or a path ending in .toml.
 
-    overrides: values that win over the file's, of its top level or of [config] (`renderer_keys`).
+    overrides: values that win over the file's, of its top level or of [config] (`renderer_keys`);
+    they are the title then.
     DesignError: no such design or file, no TOML, a key or a value that cannot be.
     """
     try:
@@ -88,67 +107,65 @@ def load_renderer(
         if isinstance(error, DesignError):
             raise
         raise DesignError(f"{source}: is not TOML: {error}") from error
-    values = found.model_dump(include=set(_KEYS))
-    config: dict[str, int | float] = dict(found.config)
+    file = found.model_dump()
+    for key in found.config:
+        if key not in SIZES:
+            raise DesignError(f"{source}: a renderer has no size {key!r}{_known(key, SIZES)}")
     for key, value in (overrides or {}).items():
-        number = _number(key, value)
-        if key in _KEYS:
-            values[key] = number
-        else:
-            config[key] = number
-    name = Path(source).stem if source.endswith(".toml") else source
+        if key in _File.model_fields and key not in _RANGES:
+            raise DesignError(f"{source}: {key} cannot be set; it is what the file says")
+        if key not in renderer_keys():
+            known = _known(key, renderer_keys())
+            raise DesignError(f"{source}: a renderer has no key {key!r}{known}")
+        (file if key in _RANGES else file["config"])[key] = _number(key, value)
     try:
-        checked = _File.model_validate({**found.model_dump(), **values, "config": config})
-        sizes = replace(RendererConfig(), **_known_sizes(checked.config))
+        checked = _File.model_validate(file)
+        _check_ranges(checked)
+        sizes = replace(RendererConfig(), **checked.config)
+        check_sizes(sizes)
+        energy = _energy(source, checked.energy)
+        load_energy(energy)
     except ValidationError as error:
         raise DesignError(f"{source}: {_first_wrong(error)}") from None
+    except EnergyError as error:
+        raise DesignError(f"{source}: energy: {error}") from None
     except ValueError as error:
-        raise DesignError(f"{source}: [config]: {error}") from None
-    published = {key: Published(**vars(each)) for key, each in checked.published.items()}
+        raise DesignError(f"{source}: {error}") from None
+    changed = ", ".join(f"{key}={_number(key, value)}" for key, value in (overrides or {}).items())
     return RendererDesign(
-        name,
-        checked.title,
+        Path(source).stem if source.endswith(".toml") else source,
+        f"with {changed}" if changed else checked.title,
         checked.source,
         checked.clock_mhz,
         checked.renderers,
         checked.dram_gb_s,
-        _energy(source, checked.energy),
+        energy,
         sizes,
-        published,
+        {key: Published(**vars(each)) for key, each in checked.published.items()},
     )
 
 
-def _known_sizes(config: Mapping[str, int]) -> dict[str, Any]:
-    known = renderer_keys()[len(_KEYS) :]
-    for key, value in config.items():
-        if key not in known:
-            near = get_close_matches(key, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f" (known: {', '.join(known)})"
-            raise ValueError(f"no size {key!r}{hint}")
-        if key == "color_rows" and (value < 4 or value % 2):
-            raise ValueError(f"color_rows is {value}; it must be even and at least 4")
-        if key == "color_cols" and (value < 8 or value & (value - 1)):
-            raise ValueError(f"color_cols is {value}; it must be a power of two, at least 8")
-        if key == "color_encoders":
-            most = config.get("color_cols", RendererConfig.color_cols) // 4
-            if value > most or value & (value - 1):
-                raise ValueError(
-                    f"color_encoders is {value}; it must be a power of two, at most color_cols / 4"
-                    f" = {most}"
-                )
-        if key == "tile_bits" and not 3 <= value <= 7:
-            raise ValueError(f"tile_bits is {value}; it must be 3 .. 7")
-    return dict(config)
+def _check_ranges(design: _File) -> None:
+    for key, (least, most) in _RANGES.items():
+        value = getattr(design, key)
+        if not least <= value <= most:
+            raise ValueError(f"{key} is {value}; it must be {least:.10g} .. {most:.10g}")
 
 
-def _number(key: str, value: int | float | str) -> int | float:
-    """What is no text is checked as a file's value is."""
+def _known(key: str, known: Collection[str]) -> str:
+    near = get_close_matches(key, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f" (known: {', '.join(known)})"
+
+
+def _number(key: str, value: int | float | str) -> int | float | str:
+    """Of text, the number that it says, if any; what is none is refused with a file's values."""
     if not isinstance(value, str):
         return value
     try:
-        return int(value) if key in _WHOLE or key not in _KEYS else float(value)
+        number = float(value)
     except ValueError:
-        raise DesignError(f"--set {key}={value}: the value must be a number") from None
+        return value
+    return int(value) if value.removeprefix("-").isdecimal() else number
 
 
 def _energy(source: str, energy: str) -> str:
@@ -178,9 +195,10 @@ def _text(source: str) -> str:
 def _first_wrong(error: ValidationError) -> str:
     """One sentence with the key and what is wrong with its value."""
     first = error.errors()[0]
-    key = ".".join(map(str, first["loc"]))
+    key = ".".join(map(str, first["loc"])).removeprefix("config.")
     if first["type"] == "missing":
         return f"the key {key} is missing"
     if first["type"] == "extra_forbidden":
-        return f"unknown key {key}"
-    return f"{key} is {first['input']!r}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+        return f"a renderer has no key {key!r}{_known(key, tuple(_File.model_fields))}"
+    expected = _WRONG_TYPES.get(first["type"].partition("_")[0], "something else")
+    return f"{key} is {first['input']!r}; it must be {expected}"

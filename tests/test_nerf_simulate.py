@@ -84,19 +84,27 @@ def test_a_file_and_settings(tmp_path):
     changed = load_renderer(str(path), {"renderers": 4, "networks": 2, "clock_mhz": "1e3"})
     assert (changed.renderers, changed.config.networks, changed.clock_mhz) == (4, 2, 1000)
     assert changed.macs_per_cycle == 4 * 2 * 8 * 16 // 4
+    assert changed.title == "with renderers=4, networks=2, clock_mhz=1000.0"
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         ("clock_mhz = 200", "", "the key clock_mhz is missing"),
-        ("renderers = 3", "renderers = 0", "renderers is 0"),
+        ("renderers = 3", "renderers = 0", r"renderers is 0; it must be 1 \.\. 4096"),
         ("color_rows = 8", "color_row = 8", "no size 'color_row'; did you mean 'color_rows'"),
-        ("color_rows = 8", "color_rows = 7", "color_rows is 7; it must be even"),
+        ("color_rows = 8", "color_rows = 7", r"color_rows is 7; it must be even, 4 \.\. 256"),
+        ("color_rows = 8", "networks = 65", r": networks is 65; it must be 1 \.\. 64"),
+        ("color_rows = 8", "color_words = 999", "color_words is 999; it must be a power of two"),
+        ("color_rows = 8", "networks = 1.5", "networks is 1.5; it must be a whole number"),
+        ("color_rows = 8", "data_bits = 128", "no size 'data_bits'"),
+        ("color_rows = 8", "plane_bits = 16\nline_bits = 16", "is 32; it must be 31 at most"),
+        ("clock_mhz = 200", "clock_mhz = nan", r"clock_mhz is nan; it must be 0\.001 \.\. 10+$"),
+        ('"ant-28nm"', '"ant"', "mine.toml: energy: unknown energy table 'ant'"),
         ("color_rows = 8", "color_encoders = 8", "power of two, at most color_cols / 4 = 4"),
         ("color_rows = 8", "color_encoders = 3", "color_encoders is 3; it must be a power of two"),
         ("tile_bits = 3", "tile_bits = 9", r"tile_bits is 9; it must be 3 \.\. 7"),
-        ('title = "small"', 'name = "small"', "unknown key name|title is missing"),
+        ('title = "small"', 'name = "small"', "no key 'name'|title is missing"),
         ("[config]", "[config", "is not TOML"),
     ],
 )
@@ -256,8 +264,11 @@ def test_the_verb_draws(capsys, tmp_path, monkeypatch):
         (["--no-image", "-o", "a.png"], "-o needs an image"),
         (["-o", "a.jpg"], "ends in .png"),
         (["--set", "rows"], "expected NAME=VALUE"),
-        (["--set", "rows=3"], "no size 'rows'"),
-        (["--set", "color_rows=x"], "must be a number"),
+        (["--set", "rows=3"], r"no key 'rows' \(known: renderers, clock_mhz, dram_gb_s, axis_bits"),
+        (["--set", "color_rows=x"], "color_rows is 'x'; it must be a whole number"),
+        (["--set", "renderers=2.5"], "renderers is 2.5; it must be a whole number"),
+        (["--set", "networks=1000000"], r"networks is 1000000; it must be 1 \.\. 64"),
+        (["--set", "energy=foo"], "energy cannot be set"),
     ],
 )
 def test_the_verb_refuses(capsys, arguments, message):

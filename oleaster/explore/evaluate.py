@@ -22,8 +22,8 @@ from oleaster.sim.performance.simulate import simulate
 from oleaster.synth.area import AreaError, estimate_area
 
 if TYPE_CHECKING:
-    from oleaster.sim.nerf.renderer.design import RendererDesign
     from oleaster.sim.nerf.renderer.model import FrameCycles
+    from oleaster.sim.nerf.renderer.product import RendererDesign
 
 __all__ = ["Outcome", "evaluate", "formats_of"]
 

@@ -36,7 +36,7 @@ from oleaster.explore.workload import NetworkWorkload, SceneWorkload
 from oleaster.sim.performance.design import Design
 
 if TYPE_CHECKING:
-    from oleaster.sim.nerf.renderer.design import RendererDesign
+    from oleaster.sim.nerf.renderer.product import RendererDesign
 
 __all__ = ["MAX_POINTS", "Sampler", "Study", "load_study", "study_names"]
 

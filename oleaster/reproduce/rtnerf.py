@@ -16,7 +16,8 @@ from oleaster.reproduce.rtnerf_baselines import Baseline, baselines
 from oleaster.reproduce.rtnerf_published import RtnerfPublished, published
 
 if TYPE_CHECKING:
-    from oleaster.sim.nerf.renderer.design import FrameFigures, RendererDesign
+    from oleaster.sim.nerf.renderer.design import FrameFigures
+    from oleaster.sim.nerf.renderer.product import RendererDesign
 
 __all__ = [
     "DESIGNS",

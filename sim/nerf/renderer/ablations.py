@@ -27,7 +27,7 @@ from oleaster.models.nerf.layout import (
 )
 from oleaster.models.nerf.lookup import LARGEST_ELEMENT
 from oleaster.models.nerf.scene import Scene
-from oleaster.sim.nerf.renderer.design import FrameFigures, RendererDesign, frame_figures
+from oleaster.sim.nerf.renderer.design import FrameFigures, frame_figures
 from oleaster.sim.nerf.renderer.image import scene_image
 from oleaster.sim.nerf.renderer.model import (
     FrameCycles,
@@ -37,6 +37,7 @@ from oleaster.sim.nerf.renderer.model import (
     frame_looks,
     render_cycles,
 )
+from oleaster.sim.nerf.renderer.product import RendererDesign
 from oleaster.sim.performance.energy import load_energy
 
 __all__ = ["BASE", "IDEAS", "Ablation", "Idea", "ablate", "tensor_bytes"]

@@ -8,9 +8,10 @@ from oleaster.models.nerf.camera import Camera
 from oleaster.models.nerf.fixed.render import FixedScene
 from oleaster.models.nerf.renderer.config import RendererConfig
 from oleaster.models.nerf.scene import Scene
-from oleaster.sim.nerf.renderer.design import FrameFigures, RendererDesign, frame_figures
+from oleaster.sim.nerf.renderer.design import FrameFigures, frame_figures
 from oleaster.sim.nerf.renderer.image import scene_image
 from oleaster.sim.nerf.renderer.model import FrameCycles, frame_looks, render_cycles
+from oleaster.sim.nerf.renderer.product import RendererDesign
 from oleaster.sim.performance.energy import load_energy
 
 __all__ = ["simulate_designs"]
