@@ -150,6 +150,7 @@ def _facts(results: list[tuple[str, Synthesis]], target: str) -> dict[str, Any]:
                 "target": target,
                 "flattened": found.flattened,
                 **{key: getattr(found, key) for key in _COMMON},
+                "modules": found.modules,
                 **found.own,
             }
             for name, found in results

@@ -68,7 +68,7 @@ def estimate_area(design: Design) -> AreaEstimate:
         return _array(design)
     if isinstance(design, AcceleratorDesign):
         return _accelerator(design)
-    raise AreaError(f"{design.name}: is not a circuit of ours, so its area is not known{_ABLE}")
+    raise AreaError(f"{design.name}: has no fit of its area{_ABLE}")
 
 
 _FORMATS = ", ".join(FORMAT_SETS["olive"])
@@ -136,7 +136,7 @@ def _accelerator(design: AcceleratorDesign) -> AreaEstimate:
 
 def _array(design: ArrayDesign) -> AreaEstimate:
     if design.pe_bits != 4 or not design.decoders:
-        raise AreaError(f"{design.name}: is not a circuit of ours, so its area is not known{_ABLE}")
+        raise AreaError(f"{design.name}: has no fit of its area{_ABLE}")
     activations = {row.activations.format for row in design.precisions}
     weights = {row.weights.format for row in design.precisions}
     a = _lane(design.name, activations)
