@@ -259,7 +259,8 @@ def _area(evaluation: OliveEvaluation) -> str:
     return f"""## Area of decoders and PEs
 
 Published for 22 nm; ours is Yosys' estimate of CMOS transistors after generic synthesis of our own
-Verilog, with the published numbers of units.
+Verilog, with the published numbers of units; docs/synthesis.md has more of
+it, in a library's cells, too.
 
 {table(header, rows, left=1)}
 
