@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from oleaster.models.accelerator.config import AcceleratorConfig
 from oleaster.models.lane import Lane
+from oleaster.models.nerf.renderer.config import SIZES
 from oleaster.schema import KINDS
 from oleaster.sim.performance.design import AcceleratorDesign, ArrayDesign, Design, GpuDesign
 
@@ -105,6 +106,7 @@ def read_design(source: str) -> DesignFile:
     try:
         design = DesignFile.model_validate(tomllib.loads(_text(source)))
     except ValidationError as error:
+        _refuse_renderer(source)
         raise DesignError(f"{source}: {_first_wrong(error, DesignFile)}") from None
     except RecursionError:
         raise DesignError(f"{source}: is nested too deeply for a design") from None
@@ -173,9 +175,16 @@ def load_design(source: str, overrides: Mapping[str, Any] | None = None) -> Desi
 def load_unit(source: str, overrides: Mapping[str, int | str]) -> tuple[str, Unit]:
     """The name and the circuit of `source`: a unit's name, a design's name, or a path to .toml.
 
-    overrides: parameters that win over those of the file.
+    overrides: parameters that win over those of the file. Of a renderer's design, one of its
+    renderers.
     Raises DesignError: no such unit or file, no TOML, an unknown key, a wrong or missing value.
     """
+    from oleaster.renderers import is_renderer, load_renderer  # which itself imports this module
+
+    if is_renderer(source):
+        config = load_renderer(source).config
+        sizes = {name: getattr(config, name) for name in SIZES}
+        return "nerf-renderer", _build("nerf-renderer", {**sizes, **overrides}, f"{source}: ")
     if not source.endswith(".toml") and source not in design_names():
         return source, _build(source, overrides, "")
     design = read_design(source)
@@ -192,10 +201,21 @@ def load_unit(source: str, overrides: Mapping[str, int | str]) -> tuple[str, Uni
     return design.unit, _build(design.unit, {**parameters, **overrides}, where)
 
 
+def _refuse_renderer(source: str) -> None:
+    """DesignError for a renderer's design, which is no design of this kind."""
+    from oleaster.renderers import is_renderer
+
+    if is_renderer(source):
+        raise DesignError(
+            f"{source}: is a renderer of scenes, which `oleaster nerf simulate` takes"
+        )
+
+
 def _text(source: str) -> str:
     if not source.endswith(".toml"):
         names = design_names()
         if source not in names:
+            _refuse_renderer(source)
             raise DesignError(
                 f"unknown design {source!r}{_known(source, names)}; a file's name ends in .toml"
             )

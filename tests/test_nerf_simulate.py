@@ -12,7 +12,7 @@ from nerf_fields import orbit_camera, random_field
 
 from oleaster.cli import main
 from oleaster.cli.nerf_simulate import show
-from oleaster.config import DesignError
+from oleaster.config import DesignError, load_design, load_unit
 from oleaster.models.nerf.encoding import decode
 from oleaster.models.nerf.fixed.network_shape import NetworkShape
 from oleaster.models.nerf.fixed.render import fix_scene
@@ -73,6 +73,21 @@ def test_designs_that_come_with_us_load():
     assert cloud.renderers == 30 * edge.renderers
     assert edge.sram_bytes < 1e6 * edge.published["sram"].value
     assert edge.published["speed"].tag == "M+"
+
+
+def test_designs_can_be_built_and_are_listed(capsys):
+    for name in renderer_names():
+        unit, circuit = load_unit(name, {"networks": 1})
+        assert unit == "nerf-renderer"
+        assert circuit.config == replace(load_renderer(name).config, networks=1)
+    with pytest.raises(DesignError, match=r"rtnerf-edge: networks is 65; it must be at most 64"):
+        load_unit("rtnerf-edge", {"networks": 65})
+    with pytest.raises(DesignError, match=r"is a renderer of scenes, which `oleaster nerf sim"):
+        load_design("rtnerf-edge")
+    assert main(["designs", "--json"]) == 0
+    listed = {each["name"]: each for each in json.loads(capsys.readouterr().out)["designs"]}
+    assert listed["rtnerf-edge"]["pes"] == 2 * 8 * 64 * 64
+    assert listed["rtnerf-edge"]["parameters"]["cube_depth"] == 45056
 
 
 def test_a_file_and_settings(tmp_path):

@@ -27,7 +27,7 @@ from oleaster.hw.unit_spec import LARGEST_SIDE, Formats, Parameter, UnitSpec
 from oleaster.models.nerf.fixed.network_shape import NetworkShape
 from oleaster.models.nerf.fixed.widths import RANGES, FixedConfig
 from oleaster.models.nerf.lookup import LARGEST_ELEMENT
-from oleaster.models.nerf.renderer.config import RendererConfig
+from oleaster.models.nerf.renderer.config import SIZES, RendererConfig, check_sizes
 
 __all__ = ["NERF_UNITS"]
 
@@ -77,7 +77,44 @@ def _power(default: int, low: int, high: int, description: str) -> Parameter:
     return Parameter(default, choices[0], choices[-1], description, choices)
 
 
-_RENDERER = RendererConfig()
+_RENDERER_SIZES = {
+    "tile_bits": "a tile has 2**tile_bits pixels on a side",
+    "axis_bits": "the mask has up to 2**axis_bits cubes on an axis",
+    "cell_bits": "width of a point's number along the field's axes",
+    "cube_word": "bits read at once from the memory of cubes, below 2**axis_bits",
+    "cube_depth": "words of the memory of cubes",
+    "block_depth": "words of the memory of blocks",
+    "density_components": "of each pair of plane and line of density, at most",
+    "color_at_once": "of colour's 12 components of each pair, in a cycle",
+    "plane_bits": "width of a plane's code, at most",
+    "line_bits": "width of a line's code, at most; 31 with plane_bits",
+    "least_group": "components of an element, at least, as scenes are encoded for it",
+    "density_words": "32-bit words of each pair's density memory",
+    "color_words": "32-bit words of each pair's colour memory",
+    "leaves": "values of a decoder's tree",
+    "sum_bits": "width of each of them, signed",
+    "alpha_sum_bits": "width of the sum that becomes a density",
+    "alpha_largest_shift": "an interval of alpha's table is 2**this at most",
+    "color_rows": "rows of PEs of the colour network, even; two a sample",
+    "color_cols": "columns of its PEs",
+    "color_encoders": "pairs of its inputs that become codes in a cycle, at most color_cols / 4",
+    "networks": "colour networks side by side",
+}
+
+
+def _size(name: str, description: str) -> Parameter:
+    """A size of the renderer."""
+    size = SIZES[name]
+    powers = range(size.least.bit_length() - 1, size.most.bit_length()) if size.powers else ()
+    choices = tuple(1 << exponent for exponent in powers)
+    default = getattr(RendererConfig(), name)
+    return Parameter(default, size.least, size.most, description, choices)
+
+
+def _renderer(**parameters: int) -> Unit:
+    config = RendererConfig(**parameters)
+    check_sizes(config)
+    return NerfRenderer(config)
 
 
 def _color_unit(rows: int, cols: int, encoders: int, tag_bits: int, **parameters: int) -> Unit:
@@ -302,23 +339,7 @@ NERF_UNITS: dict[str, UnitSpec] = {
     ),
     "nerf-renderer": UnitSpec(
         "a scene's images: the whole renderer, with registers on AXI4-Lite and memory on AXI4",
-        {
-            "tile_bits": Parameter(4, 3, 7, "a tile has 2**tile_bits pixels on a side"),
-            "axis_bits": Parameter(8, 7, 10, "the mask has up to 2**axis_bits cubes on an axis"),
-            "cell_bits": Parameter(8, 4, 12, "width of a point's number along the field's axes"),
-            "cube_depth": _power(_RENDERER.cube_depth, 6, 20, "words of the memory of cubes"),
-            "block_depth": _power(_RENDERER.block_depth, 4, 16, "words of the memory of blocks"),
-            "density_words": _power(
-                _RENDERER.density_words, 8, 20, "32-bit words of each pair's density memory"
-            ),
-            "color_words": _power(
-                _RENDERER.color_words, 8, 20, "32-bit words of each pair's colour memory"
-            ),
-            "color_rows": _power(16, 3, 8, "rows of PEs of the colour network; two a sample"),
-            "color_cols": _power(16, 3, 8, "columns of its PEs"),
-            "color_encoders": _power(1, 0, 6, "pairs of its inputs that become codes in a cycle"),
-            "networks": Parameter(1, 1, 64, "colour networks side by side"),
-        },
-        lambda **parameters: NerfRenderer(RendererConfig(**parameters)),
+        {name: _size(name, description) for name, description in _RENDERER_SIZES.items()},
+        _renderer,
     ),
 }

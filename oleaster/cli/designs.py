@@ -17,6 +17,8 @@ from oleaster.cli.simulate import (
     read_network,
 )
 from oleaster.config import design_facts, design_names, load_design, read_design
+from oleaster.models.nerf.renderer.config import SIZES
+from oleaster.renderers import is_renderer, load_renderer, renderer_names
 from oleaster.sim.networks.layer import Network
 from oleaster.sim.networks.library import NETWORKS, load_network
 from oleaster.sim.performance.design import Design, GpuDesign
@@ -28,7 +30,7 @@ def designs(
     ] = None,
     json: Json = False,
 ) -> None:
-    """List the designs that `simulate` and `rtl` take by name, or show one."""
+    """List the designs that `simulate`, `nerf simulate` and `rtl` take by name, or show one."""
     if name is not None:
         described = _design(name)
         if json:
@@ -36,7 +38,7 @@ def designs(
         else:
             print_facts(_facts(described))
         return
-    rows = [_design(each) for each in design_names()]
+    rows = [_design(each) for each in (*design_names(), *renderer_names())]
     if json:
         print_json({"designs": rows})
         return
@@ -98,6 +100,8 @@ def networks(
 
 
 def _design(name: str) -> dict[str, Any]:
+    if is_renderer(name):
+        return _renderer(name)
     file = read_design(name)
     design = load_design(name) if file.simulation else None
     return {
@@ -108,6 +112,30 @@ def _design(name: str) -> dict[str, Any]:
         "parameters": file.parameters,
         "pes": _pes(design, file.parameters),
         "simulation": design_facts(design) if design else None,
+    }
+
+
+def _renderer(name: str) -> dict[str, Any]:
+    design = load_renderer(name)
+    config = design.config
+    return {
+        "name": name,
+        "title": design.title,
+        "source": design.source,
+        "unit": "nerf-renderer",
+        "parameters": {key: getattr(config, key) for key in SIZES},
+        "pes": design.renderers * config.networks * config.color_rows * config.color_cols,
+        "simulation": {
+            "kind": "renderer",
+            "name": design.name,
+            "title": design.title,
+            "energy": design.energy,
+            "clock_mhz": design.clock_mhz,
+            "renderers": design.renderers,
+            "dram_gb_s": design.dram_gb_s,
+            "sram_bytes": design.sram_bytes,
+            "pe_bits": 4,
+        },
     }
 
 
@@ -132,7 +160,7 @@ def _facts(described: dict[str, Any]) -> dict[str, object]:
     for key, value in simulation.items():
         if key not in ("kind", "name", "title", "precisions"):
             shown[key] = _shown(value)
-    for precision in simulation["precisions"]:
+    for precision in simulation.get("precisions", ()):
         shown[f"layers {precision['layers']}"] = ", ".join(
             f"{name} {side['format']} ({side['compute_bits']} bits in PEs, "
             f"{side['stored_bits']:.4g} in memory)"
