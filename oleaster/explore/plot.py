@@ -48,8 +48,10 @@ def plot_exploration(found: Exploration) -> Figure:
     kept = {point.number for point in front}
     others = [point for point in complete if point.feasible and point.number not in kept]
     axes.scatter(*places(others), 14, color=SKY, label="feasible")
-    joined = "-" if len(goals) == 2 else ""
-    axes.plot(*places(front), joined, color=RED, marker="o", markersize=5, label="not beaten")
+    joined = "solid" if len(goals) == 2 else "none"
+    axes.plot(
+        *places(front), linestyle=joined, color=RED, marker="o", markersize=5, label="not beaten"
+    )
     for name, set_scale in zip(names, (axes.set_xscale, axes.set_yscale), strict=True):
         values = [point.values.get(name, 0) for point in complete]
         if min(values) > 0 and max(values) > _WIDE * min(values):

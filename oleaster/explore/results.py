@@ -57,9 +57,14 @@ class Exploration:
         """Feasible points that no other beats, in order of the first objective.
 
         A point beats another if it is better in one objective and not worse in any; of one
-        objective these are the best points.
+        objective these are the best points. Of points with the same parameters, which samplers that
+        learn come back to, only the first is among them.
         """
-        feasible = [point for point in self.points if point.feasible]
+        first: dict[str, Point] = {}
+        for point in self.points:
+            if point.feasible:
+                first.setdefault(repr(point.parameters), point)
+        feasible = list(first.values())
         goals = self.study.objectives
         signs = np.array([1.0 if goal == "min" else -1.0 for goal in goals.values()])
         values = np.array([[point.values[name] for name in goals] for point in feasible])
