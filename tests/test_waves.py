@@ -38,6 +38,8 @@ def handshake(tmp_path):
         names = ("clk", 1), ("i_payload", 12), ("i_valid", 1), ("i_ready", 1), ("level", 6)
         v = {n: writer.register_var("chip", n, "wire", w, init=0) for n, w in names}
         deep = writer.register_var("chip.sub", "state", "wire", 3, init="x")
+        # A wire for a part, as Verilog may have it: the part counts, which knows its sign.
+        writer.register_var("chip.i_payload", "pair", "wire", 8, init=0)
         changes = {"i_payload": {1: 0x1F2, 4: 0xA08}, "i_valid": {2: 1, 6: 0}}
         changes |= {"i_ready": {2: 1, 4: 0, 5: 1}, "level": {3: -5, 8: 31}}
         for cycle in range(10):

@@ -22,6 +22,7 @@ MOST_SIGNALS = 64
 _CHARACTER = 7.2  # pixels, as wavedrom writes values
 _CYCLE = 40  # pixels, at a horizontal scale of 1
 _MARGIN = 14  # pixels of a value's slanted ends
+_SMALLEST_SCALE = 2  # below, wavedrom cuts the first value off
 _LARGEST_SCALE = 5
 # WaveDrom's letters for a bus: white, orange, blue; and for a value that does not count.
 _PLAIN, _WAITS, _TAKEN, _IDLE = "2", "4", "5", "x"
@@ -163,7 +164,7 @@ def _scale(rows: Sequence[dict[str, Any]]) -> int:
         for row in rows
         for text, cycles in zip(row.get("data", ()), _lengths(row["wave"]), strict=True)
     ]
-    return min(_LARGEST_SCALE, ceil(max(needed, default=1)))
+    return min(_LARGEST_SCALE, max(_SMALLEST_SCALE, ceil(max(needed, default=0))))
 
 
 def _shorten(row: dict[str, Any], scale: int) -> None:

@@ -182,12 +182,17 @@ class WaveFile:
         levels = takewhile(lambda level: len(set(level)) == 1, zip(*scopes.values(), strict=False))
         common = sum(1 for _ in levels)
         parts = read_parts(manifest_of(self.path))
+        named: set[str] = set()
         for full_name, scope in sorted(scopes.items(), key=lambda item: len(item[1])):
             name = full_name.split(".", common)[-1]
             width = self._variables[full_name].bitwidth
             whole = Part(name, 0, width, signed=False)
             known = parts.get(name, [whole])
+            # Verilog may have a wire for a part, too, and does not say that it is signed.
             for part in known if known[0].width == width else [whole]:
+                if part.name in named:
+                    continue
+                named.add(part.name)
                 yield Signal(part.name, full_name, part, len(scope) - common)
 
     def _matching(self, pattern: str) -> list[Signal]:
