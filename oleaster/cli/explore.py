@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column
+from rich.text import Text
 
 from oleaster import io
 from oleaster.cli.output import (
@@ -148,16 +158,23 @@ def _worker(text: str | None) -> tuple[int, int]:
     return int(k), int(n)
 
 
+class _Best(ProgressColumn):
+    """What is cut first on a narrow terminal."""
+
+    def render(self, task: Task) -> Text:
+        return Text(task.fields["best"], no_wrap=True, overflow="ellipsis")
+
+
 @contextmanager
 def _progress(label: str) -> Iterator[Report]:
     """A bar with throughput and the best so far, while a person is watching."""
     columns = (
         TextColumn(io.printable(label), markup=False),
-        BarColumn(),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}", markup=False),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[best]}", markup=False),
+        _Best(Column()),
     )
     console = Console(stderr=True)
     started: list[tuple[float, int]] = []
@@ -167,7 +184,8 @@ def _progress(label: str) -> Iterator[Report]:
         task = progress.add_task("", total=None, rate="", best="")
 
         def report(done: int, total: int, best: Mapping[str, float]) -> None:
-            started.append((time.perf_counter(), done)) if not started else None
+            if not started:
+                started.append((time.perf_counter(), done))
             seconds, before = time.perf_counter() - started[0][0], started[0][1]
             rate = f"{(done - before) / seconds:,.0f} points/s" if done > before else ""
             values = ", ".join(f"{name} {_number(value)}" for name, value in best.items())
