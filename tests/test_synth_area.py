@@ -32,7 +32,10 @@ def _array(name: str = "olive-64x64", **changes: object) -> ArrayDesign:
     ("name", "unit", "formats", "sizes"),
     [
         ("olive-64x64", "systolic", "olive4", {"rows": 2, "cols": 6}),
-        ("olive-64x64-8bit", "weight-stationary", "olive", {"rows": 4, "cols": 6}),
+        pytest.param(
+            *("olive-64x64-8bit", "weight-stationary", "olive", {"rows": 4, "cols": 6}),
+            marks=pytest.mark.more,
+        ),
     ],
 )
 def test_sizes_that_were_not_fitted_come_out_as_synthesised(

@@ -184,7 +184,7 @@ class DecodingPE(Unit):
 
 
 def _area(found: Synthesis) -> float:
-    return found.own.get("area", found.transistors)
+    return float(found.own.get("area", found.transistors))
 
 
 def _shares(rows: list[tuple[str, float, int]]) -> list[AreaShare]:
