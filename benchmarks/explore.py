@@ -116,7 +116,8 @@ def main() -> int:
     for run in runs:
         print(
             f"{run['points']:,} points of BERT-base, {run['memory']} memory: "
-            f"{run['seconds']:.1f} s by the clock, {run['cpu_s']:.1f} of processors (at most {limit:.0f}: "
+            f"{run['seconds']:.1f} s by the clock, {run['cpu_s']:.1f} of processors "
+            f"(at most {limit:.0f}: "
             f"{limit / PROCESSORS:.0f} s on {PROCESSORS}); {run['store_bytes'] / 1e6:.1f} MB; "
             f"read again in {run['read_s']:.1f} s, {run['read_cpu_s']:.1f} of a processor"
         )
