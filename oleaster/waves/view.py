@@ -19,7 +19,7 @@ __all__ = ["check_wave_files", "view_of", "write_view"]
 _OURS = "written by oleaster cosim"  # a comment that is gone once GTKWave saves the view
 _MOST_ELEMENTS = 8  # of an array, that get a line each
 _MOST_SCOPES = 8
-_SHOWN_CYCLES = 40
+_SHOWN_CYCLES = 24
 _UNITS_AT_ZOOM_0 = 3.4  # of time, in a window of 1,400 pixels; each step back doubles them
 _MOST_INSIDE = 24  # signals of a scope
 
