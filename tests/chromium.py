@@ -6,10 +6,19 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
+# Chromium reads from file 3 and writes to 4. Numbers from 10 on are nobody's yet.
+_AT_THREE_AND_FOUR = """
+import fcntl, os, sys
+ours = [fcntl.fcntl(int(each), fcntl.F_DUPFD, 10) for each in sys.argv[1:3]]
+os.dup2(ours[0], 3)
+os.dup2(ours[1], 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -30,18 +39,14 @@ class Chromium:
         to_browser, self._to = os.pipe()
         self._from, from_browser = os.pipe()
 
-        def at_three_and_four():
-            # Copies first: one of the numbers may be another's place.
-            ours = os.dup(to_browser), os.dup(from_browser)
-            os.dup2(ours[0], 3)
-            os.dup2(ours[1], 4)
-
         self._process = subprocess.Popen(
             [
+                *(sys.executable, "-c", _AT_THREE_AND_FOUR, str(to_browser), str(from_browser)),
                 find_chromium(),
                 "--headless=new",
                 "--no-sandbox",
                 "--disable-gpu",
+                "--disable-dev-shm-usage",
                 "--enable-unsafe-swiftshader",
                 "--hide-scrollbars",
                 "--no-first-run",
@@ -51,8 +56,7 @@ class Chromium:
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            preexec_fn=at_three_and_four,
-            close_fds=False,
+            pass_fds=(to_browser, from_browser),
             start_new_session=True,
         )
         os.close(to_browser)

@@ -89,7 +89,7 @@ def test_points_are_selected(wide):
     wide.value(f"{SMALL}.querySelector('.plot').scrollIntoView({centre})")
     head = f"{SMALL}.querySelector('h4').textContent"
     numbers = (
-        f"[...{SMALL}.querySelectorAll('tbody tr')].map(row => Number(row.cells[0].textContent))"
+        f"[...{SMALL}.querySelectorAll('tbody tr')].map(row => parseInt(row.cells[0].textContent))"
     )
     assert wide.value(head) == "Pareto-optimal points"
     assert sorted(wide.value(numbers)) == sorted(run["pareto"])
@@ -116,6 +116,11 @@ def test_points_are_selected(wide):
         f", the first 100 of {len(within)}" if len(within) > 100 else ""
     )
     assert set(wide.value(numbers)) <= within
+    broken = {number for number in within if not done[number]["feasible"]}
+    marked = f"[...{SMALL}.querySelectorAll('td:first-child')].map(each => each.textContent)"
+    assert sorted(each for each in wide.value(marked) if not each.isdecimal()) == sorted(
+        f"{number}, infeasible" for number in broken
+    )
     wide.value(f"{SMALL}.querySelector('.chosen button').click()")
     assert wide.value(head) == "Pareto-optimal points"
     # One point, by a click.
@@ -124,6 +129,10 @@ def test_points_are_selected(wide):
     wide.wait(f"{head} === 'Selected points: 1'")
     assert wide.value(numbers) == [best]
     cells = wide.value(f"[...{SMALL}.querySelectorAll('tbody td')].map(each => each.textContent)")
+    # The mouse is still there, so its label is, too.
+    hovered = wide.value(f"{SMALL}.querySelector('.hoverlayer').textContent")
+    assert hovered.startswith(f"point {best}rows: ")
+    assert "metric 11: " in hovered
     assert cells[1:4] == [str(value) for value in done[best]["parameters"].values()]
 
 

@@ -120,8 +120,9 @@
     const broken = new Set(spec.broken);
     const every = spec.numbers.map((_, i) => i);
     const kind = every.length > MOST_SVG && webgl() ? "scattergl" : "scatter";
+    const called = (i) => spec.numbers[i] + (broken.has(i) ? ", infeasible" : "");
     const texts = every.map((i) =>
-      [`point ${spec.numbers[i]}`, ...columns.map((each) => `${plain(each.name)}: ${plain(written(each.cells[i]))}`)].join("<br>"));
+      [`point ${called(i)}`, ...columns.map((each) => `${plain(each.name)}: ${plain(written(each.cells[i]))}`)].join("<br>"));
     const shown = { x: spec.x, y: spec.y, color: spec.color };
     let picked = new Set();
 
@@ -173,7 +174,7 @@
     const draw = async () => {
       const lost = [...broken];
       const traces = [
-        ...(lost.length ? [trace(lost, { name: "infeasible", marker: { symbol: "x-thin-open", color: "#999999", opacity: 0.5 } })] : []),
+        ...(lost.length ? [trace(lost, { name: "infeasible", marker: { symbol: "x-thin-open", color: "#999999", opacity: 0.9 } })] : []),
         ...groups(),
         ...front(),
       ];
@@ -185,7 +186,7 @@
       const below = { y: -0.28, yanchor: "top" };
       const title = { text: by ? plain(by.name) : "", font: { size: 12 } };
       const legend = narrow.matches ? below : levelled() ? { title } : {};
-      const layout = layoutOf({ xaxis: titled(shown.x), yaxis: titled(shown.y), legend, hovermode: "closest" }, narrow.matches ? 420 + 10 * traces.length : 540);
+      const layout = layoutOf({ xaxis: titled(shown.x), yaxis: titled(shown.y), legend, showlegend: true, hovermode: "closest" }, narrow.matches ? 420 + 10 * traces.length : 540);
       layout.margin.t = 34; // for the buttons
       layout.dragmode = touch.matches ? false : "select";
       layout.uirevision = `${shown.x} ${shown.y}`;
@@ -223,7 +224,7 @@
       };
       home.querySelector("thead").replaceChildren(line("th", [["point", false], ...columns.map((each) => [each.name, each.numeric])]));
       home.querySelector("tbody").replaceChildren(...rows.slice(0, MOST_ROWS).map((i) =>
-        line("td", [[spec.numbers[i], false], ...columns.map((each) => [written(each.cells[i]), each.numeric])])));
+        line("td", [[called(i), false], ...columns.map((each) => [written(each.cells[i]), each.numeric])])));
     };
 
     const choose = (places) => {
