@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ from oleaster.models.formats import get_format
 from oleaster.models.nerf.lookup import Fault
 from oleaster.models.nerf.renderer import registers as renderer
 from oleaster.models.nerf.renderer import scene_list
-from oleaster.models.nerf.renderer.config import RendererConfig
+from oleaster.models.nerf.renderer.config import SIZES, RendererConfig
 from oleaster.models.nerf.renderer.targets import PAIRS, Target, item_bits
 
 __all__ = ["TABLES", "main", "render"]
@@ -65,8 +65,12 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
-def parameters(config: Any = AcceleratorConfig, behind: str = "Raises") -> str:
-    """Of a configuration, with its own words up to `behind`."""
+def parameters(
+    config: Any = AcceleratorConfig,
+    behind: str = "Raises",
+    values: Mapping[str, object] | None = None,
+) -> str:
+    """Of a configuration, with its own words up to `behind`. values: that a user may choose."""
     known = {field.name: field for field in fields(config)}
     text = " ".join((inspect.getdoc(config) or "").partition(behind)[0].split())
     names = rf"(?:{'|'.join(known)})"
@@ -83,8 +87,9 @@ def parameters(config: Any = AcceleratorConfig, behind: str = "Raises") -> str:
         if default is MISSING:
             default = f"`{field.type}()`"
         shown = ", ".join(default) if isinstance(default, tuple) else default
-        rows.append((f"`{name}`", shown, _sentence(meaning[name])))
-    return _table(("parameter", "default", ""), rows)
+        chosen = () if values is None else (values.get(name, ""),)
+        rows.append((f"`{name}`", shown, *chosen, _sentence(meaning[name])))
+    return _table(("parameter", "default", *(() if values is None else ("values",)), ""), rows)
 
 
 def ports() -> str:
@@ -259,7 +264,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "block scratchpad": _block(lambda c: ScratchpadLane(c.scratchpad_beats, c.beat_bytes)),
     "block feeder": _block(Feeder),
     "block output": _block(OutputStage),
-    "renderer parameters": lambda: parameters(RendererConfig, "Defaults"),
+    "renderer parameters": lambda: parameters(RendererConfig, "Defaults", SIZES),
     "renderer registers": lambda: registers(renderer.REGISTERS),
     "renderer control": lambda: _bits(renderer.ControlBit),
     "renderer status": lambda: _bits(renderer.Status),

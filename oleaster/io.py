@@ -76,6 +76,11 @@ def check_output_file(path: Path, *inputs: Path) -> None:
     # A device must not be replaced by a file, which is what an atomic write would do.
     if path.exists() and not path.is_file():
         raise FileError(f"{path}: is not a regular file; give the name of a file to write")
+    # Only who tries it knows: to root, all folders look writable.
+    aside = _aside(path)
+    with writing(path):
+        aside.touch()
+        aside.unlink()
 
 
 def check_output_folder(path: Path) -> None:
@@ -88,13 +93,17 @@ def check_output_folder(path: Path) -> None:
 @contextmanager
 def _written_aside(path: Path) -> Iterator[Path]:
     """A file to write, which takes the place of `path` at the end, or vanishes on an error."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = _aside(path)
     with writing(path):
         try:
             yield aside
             aside.replace(path)
         finally:
             aside.unlink(missing_ok=True)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}")
 
 
 def _check_parent(path: Path) -> None:

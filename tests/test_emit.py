@@ -38,7 +38,12 @@ OLIVE4 = {"formats_a": "olive4", "formats_b": "olive4"}
 MIXED = {"formats_a": "olive", "formats_b": "mxfp6-e2m3,fp4-e2m1,fp8-e5m2,codebook", "acc_bits": 62}
 FLOATS = {"formats_a": "fp4-e2m1", "formats_b": "mxfp8-e4m3", "acc_bits": 50}
 SHAPES = [{"rows": rows, "cols": cols} for rows, cols in ((1, 1), (1, 7), (3, 5), (16, 4))]
-SMALLER = {"nerf-renderer": {"tile_bits": 3, "color_rows": 8, "color_cols": 8}}
+SMALLER = {
+    "nerf-renderer": {
+        **{"tile_bits": 3, "color_rows": 6, "color_cols": 8},
+        **{"cube_depth": 4097, "block_depth": 777},
+    }
+}
 LINTED = [
     *((name, SMALLER.get(name, {})) for name in UNITS),
     *(("systolic", {**shape, **lanes}) for shape in SHAPES for lanes in (OLIVE4, FLOATS)),

@@ -228,7 +228,7 @@ def test_film_without_ffmpeg(capsys, monkeypatch):
     ("arguments", "sentence"),
     [
         (["nothing"], "nothing"),
-        (["blobs.npz", "--size", "0x8"], "0 x 8 pixels"),
+        (["blobs.npz", "--size", "0x8"], "--size 0x8: each side must be 1 .. 16384"),
         (["blobs.npz", "--size", "8"], "WIDTHxHEIGHT"),
         (["blobs.npz", "--size", "99999x8"], "1 .. 16384"),
         (["blobs.npz", "--view", "2"], "are 0 .. 1"),

@@ -36,6 +36,8 @@ def test_the_cycle_model_draws_the_references_image(tmp_path, capsys):
         ["--order", "octants"],
         ["--ball"],
         ["--arith", "fixed", "--mlp", "int8"],
+        ["--mlp", "int8"],
+        ["--arith", "float"],
         ["--check"],
         ["--video", "orbit.gif"],
     ],

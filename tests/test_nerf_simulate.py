@@ -233,12 +233,14 @@ def test_a_table_shows_two_designs(small, capsys):
     scene, fixed, camera, design = small
     designs = [design, replace(design, name="other", renderers=5)]
     found = simulate_designs(scene, fixed, camera, designs, image=False)
-    show({"psnr_db": None, "psnr_size": [9, 8], "seconds": 1.25}, found)
+    result = {"psnr_db": None, "psnr_size": [9, 8], "seconds": 1.25}
+    show({**result, "output": None, "plot": "a.svg"}, found)
     text = capsys.readouterr().out
     assert "busy on rtnerf-edge %" in text
     assert "busy on other %" in text
     assert f"{found[1].cycles:,}, of which most in: {found[1].frame.bottleneck}" in text
     assert "not computed" in text
+    assert re.search(r"written +a\.svg", text)
 
 
 def run(capsys, *arguments, status=0):
@@ -267,6 +269,8 @@ def test_the_verb_draws(capsys, tmp_path, monkeypatch):
     assert result["stages"][result["bottleneck"]]["cycles"] <= result["renderer_cycles"]
     assert result["design"]["config"]["tile_bits"] == 3
     assert result["tiles"] == 4
+    assert (found["output"], found["plot"]) == ("duck.png", "duck.svg")
+    assert result["design"]["title"] == "with tile_bits=3"
 
 
 @pytest.mark.parametrize(
@@ -275,10 +279,13 @@ def test_the_verb_draws(capsys, tmp_path, monkeypatch):
         (["--design", "rtnerf-egde"], "did you mean 'rtnerf-edge'"),
         (["--design", "rtnerf-edge,rtnerf-edge"], "expected different names"),
         (["--size", "12"], "expected WIDTHxHEIGHT"),
+        (["--size", "16385x8"], r"--size 16385x8: each side must be 1 \.\. 16384 pixels"),
+        (["-o", "a.png", "--plot", "./a.png"], "a.png: is named both after -o and after --plot"),
+        (["-o", "/proc/a.png"], "/proc/a.png: cannot be written"),
         (["--view", "9"], r"held-out views of duck are 0 \.\. 2"),
         (["--no-image", "-o", "a.png"], "-o needs an image"),
         (["-o", "a.jpg"], "ends in .png"),
-        (["--set", "rows"], "expected NAME=VALUE"),
+        (["--set", "rows"], "expected NAME=VALUE, as renderers=4"),
         (["--set", "rows=3"], r"no key 'rows' \(known: renderers, clock_mhz, dram_gb_s, axis_bits"),
         (["--set", "color_rows=x"], "color_rows is 'x'; it must be a whole number"),
         (["--set", "renderers=2.5"], "renderers is 2.5; it must be a whole number"),

@@ -189,6 +189,9 @@ def load_scene(name_or_path: str | Path) -> Scene:
         data = resources.files("oleaster.scenes").joinpath(f"{name_or_path}.npz").read_bytes()
         return _read(data, str(name_or_path))
     path = Path(name_or_path)
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "not a regular file"
+        raise FieldError(f"{path}: is {kind}; expected a scene's file")
     if not path.is_file():
         raise FieldError(
             f"{path}: neither a file nor one of the scenes {', '.join(scene_names()) or '(none)'}"

@@ -165,19 +165,20 @@ def _emit(unit: "Unit", folder: Path) -> list[Path]:
 
 
 def parameter_overrides(
-    rows: int | None, cols: int | None, settings: list[str] | None
+    rows: int | None,
+    cols: int | None,
+    settings: list[str] | None,
+    example: str = "rows=8 or formats_a=ovp4-int,int8",
 ) -> dict[str, int | str]:
-    """A unit's parameters from --rows, --cols and --set; CommandError for no NAME=VALUE, or a
-    name that is given twice.
+    """A unit's parameters from --rows, --cols and --set; CommandError for no NAME=VALUE, with the
+    example of one, or a name that is given twice.
     """
     given = {"rows": rows, "cols": cols}
     overrides: dict[str, int | str] = {k: v for k, v in given.items() if v is not None}
     for setting in settings or ():
         name, equals, value = setting.partition("=")
         if not equals or not value.strip():
-            raise CommandError(
-                f"--set {setting}: expected NAME=VALUE, as rows=8 or formats_a=ovp4-int,int8"
-            )
+            raise CommandError(f"--set {setting}: expected NAME=VALUE, as {example}")
         name = name.strip().replace("-", "_")
         if name in overrides:
             raise CommandError(f"--set {setting}: {name} is given twice")

@@ -75,8 +75,11 @@ def render_scene(
         ),
     ] = True,
     arith: Annotated[
-        Literal["float", "fixed"], typer.Option(help="Float, or the hardware's integers.")
-    ] = "float",
+        Literal["float", "fixed"] | None,
+        typer.Option(
+            help="Float, or the hardware's integers.  [default: float, with --engine model]"
+        ),
+    ] = None,
     mlp: Annotated[
         MlpFormat | None,
         typer.Option(
@@ -126,6 +129,20 @@ def render_scene(
     """
     if pose is not None and view is not None:
         raise CommandError("--pose and --view both say where the camera is; give one of them")
+    check_engine(
+        engine,
+        {
+            "--pipeline uniform": pipeline != "cubes",
+            "--order octants": order != "exact",
+            "--ball": ball,
+            "--arith float": arith == "float",
+            f"--mlp {mlp}": mlp not in (None, "ovp8"),
+            "--check": check,
+            "--video": video is not None,
+        },
+    )
+    if arith is None:
+        arith = "float" if engine == "model" else "fixed"
     if pipeline == "uniform" and (ball or order != "exact"):
         raise CommandError("--order and --ball are for --pipeline cubes")
     if arith == "fixed" and (pipeline != "cubes" or ball or order != "exact"):
@@ -134,19 +151,6 @@ def render_scene(
         raise CommandError("--mlp is for --arith fixed")
     if frames is not None and video is None:
         raise CommandError("--frames is for --video")
-    check_engine(
-        engine,
-        {
-            "--pipeline uniform": pipeline != "cubes",
-            "--order octants": order != "exact",
-            "--ball": ball,
-            f"--mlp {mlp}": mlp not in (None, "ovp8"),
-            "--check": check,
-            "--video": video is not None,
-        },
-    )
-    if engine != "model":
-        arith = "fixed"
     _check_outputs(output, video, scene, pose)
     width_height = None if size is None else parse_size(size)
     source = _load(scene)

@@ -25,9 +25,11 @@ from oleaster.models.nerf.fixed.render import FixedScene, fix_scene
 from oleaster.models.nerf.image import encode_png
 from oleaster.models.nerf.render import psnr
 from oleaster.models.nerf.scene import HeldOut, Scene, load_scene
-from oleaster.plots import bar_groups, check_figure_file, save_figure
+from oleaster.plots import bar_rows, check_figure_file, save_figure
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from oleaster.sim.nerf.renderer.design import FrameFigures
 
 __all__ = ["figures_result", "show", "simulate"]
@@ -50,7 +52,7 @@ def simulate(
     view: Annotated[int, typer.Option(help="A held-out view of the scene, from 0.")] = 0,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Change a design, as renderers=4."),
+        typer.Option("--set", metavar="NAME=VALUE", help="Change all designs, as renderers=4."),
     ] = None,
     image: Annotated[
         bool,
@@ -84,6 +86,8 @@ def simulate(
         io.check_output_file(output, *(Path(each) for each in (scene, *names)))
     if plot is not None:
         check_figure_file(plot)
+        if output is not None and plot.resolve() == output.resolve():
+            raise CommandError(f"{plot}: is named both after -o and after --plot")
     # Imported late: numba is slow to import, and other verbs do without it.
     from oleaster.renderers import load_renderer
     from oleaster.sim.nerf.renderer.jit import CompilerMissingError
@@ -92,19 +96,18 @@ def simulate(
         from oleaster.sim.nerf.renderer.simulate import simulate_designs
     except CompilerMissingError as error:
         raise CommandError(str(error)) from error
-    changes = parameter_overrides(None, None, settings)
+    changes = parameter_overrides(None, None, settings, "renderers=4 or color_rows=32")
     designs = [load_renderer(name, changes) for name in names]
     source = load_scene(scene)
     if not 0 <= view < len(source.views):
         there = f"0 .. {len(source.views) - 1}" if source.views else "none"
         raise CommandError(f"--view {view}: the held-out views of {scene} are {there}")
     held = source.views[view]
+    camera = held.camera.scaled(*width_height)
     fixed = fix_scene(source)
     started = time.perf_counter()
     with progress_bar("rows of tiles") as report:
-        found = simulate_designs(
-            source, fixed, held.camera.scaled(*width_height), designs, image=image, report=report
-        )
+        found = simulate_designs(source, fixed, camera, designs, image=image, report=report)
     seconds = time.perf_counter() - started
     drawn = found[0].frame.image
     if output is not None:
@@ -119,18 +122,23 @@ def simulate(
         "psnr_size": [held.camera.width, held.camera.height],
         "seconds": seconds,
         "output": None if output is None else str(output),
+        "plot": None if plot is None else str(plot),
         "results": [figures_result(each) for each in found],
     }
     if plot is not None:
-        stages = found[0].busy
-        bars = {
-            stage: {each.design.name: 100 * each.busy[stage] for each in found} for stage in stages
-        }
-        save_figure(bar_groups(bars, ylabel="busy, % of all cycles", title=scene), plot)
+        save_figure(_figure(f"{scene}, {size}", found), plot)
     if json:
         print_json(result)
     else:
         show(result, found)
+
+
+def _figure(title: str, found: list[FrameFigures]) -> Figure:
+    rows = {
+        stage: {each.design.name: 100 * each.busy[stage] for each in found}
+        for stage in found[0].busy
+    }
+    return bar_rows(rows, xlabel="busy, % of all renderers' cycles", title=title)
 
 
 def figures_result(figures: FrameFigures) -> dict[str, Any]:
@@ -223,10 +231,12 @@ def show(result: dict[str, Any], found: list[FrameFigures]) -> None:
     drawn = "not computed"
     if result["psnr_db"] is not None:
         drawn = f"{result['psnr_db']:.2f} dB, of the view in {width}x{height}"
-    print_facts(
-        {
-            "samples": f"{with_density:,} with a density, {with_color:,} with a colour",
-            "PSNR": drawn,
-            "seconds": f"{result['seconds']:.1f}",
-        }
-    )
+    facts: dict[str, object] = {
+        "samples": f"{with_density:,} with a density, {with_color:,} with a colour",
+        "PSNR": drawn,
+        "seconds": f"{result['seconds']:.1f}",
+    }
+    written = [each for each in (result["output"], result["plot"]) if each is not None]
+    if written:
+        facts["written"] = ", ".join(written)
+    print_facts(facts)

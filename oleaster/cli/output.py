@@ -25,6 +25,7 @@ _command: ContextVar[str | None] = ContextVar("command", default=None)
 _TEXT_COLUMNS = 16  # that words of a column get even on a narrow terminal
 _PIPE_COLUMNS = 160  # a table that is written to a file is not cut at 80
 _MOST_DIGITS = 5  # of a side in pixels
+_LONGEST_SIDE = 1 << 14  # as of `Camera`
 
 
 class CommandError(Exception):
@@ -108,10 +109,12 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Width and height of `--size`; CommandError says how to write them."""
+    """Width and height of `--size`; CommandError says how to write them, and their range."""
     width, _, height = text.partition("x")
     if not all(each.isdecimal() and len(each) <= _MOST_DIGITS for each in (width, height)):
         raise CommandError(f"--size {text}: expected WIDTHxHEIGHT in pixels, as 400x400")
+    if not all(1 <= int(each) <= _LONGEST_SIDE for each in (width, height)):
+        raise CommandError(f"--size {text}: each side must be 1 .. {_LONGEST_SIDE} pixels")
     return int(width), int(height)
 
 
