@@ -236,7 +236,7 @@ def _roofline(rows: list[LayerResult], total: LayerResult, design: dict[str, Any
             "annotations": names,
             "xaxis": _log_axis("operations for each byte of DRAM traffic", low, high),
             "yaxis": _log_axis("operations a second", bottom, max(roofs) * 3)
-            | {"exponentformat": "SI"},
+            | {"exponentformat": "SI extended"},
         },
     )
 

@@ -101,7 +101,8 @@
     const numbers = values.filter((value) => value !== null);
     const low = numbers.reduce((a, b) => Math.min(a, b), Infinity);
     const high = numbers.reduce((a, b) => Math.max(a, b), -Infinity);
-    return { type: low > 0 && high / low > 30 ? "log" : "linear", exponentformat: "SI", minexponent: 4 };
+    const wide = low > 0 ? high / low : 1;
+    return { type: wide > 30 ? "log" : "linear", exponentformat: "SI extended", minexponent: 3, ...(wide > 100 && { dtick: 1 }) };
   };
 
   const webgl = () => {
@@ -149,7 +150,7 @@
       const by = columns[shown.color];
       if (!by) return [trace(rest, { name: "points", marker: { color: PALETTE[0] } })];
       if (!levelled()) {
-        const bar = { title: { text: plain(by.name), side: "right" }, thickness: 12, outlinewidth: 0, exponentformat: "SI" };
+        const bar = { title: { text: plain(by.name), side: "right" }, thickness: 12, outlinewidth: 0, exponentformat: "SI extended" };
         return [trace(rest, { name: "points", showlegend: false, marker: { color: rest.map((i) => by.cells[i]), colorscale: "Viridis", colorbar: bar } })];
       }
       return by.levels.map((level, at) =>

@@ -165,4 +165,5 @@ def _leaves(path: str, value: Any) -> Iterable[tuple[str, str]]:
     elif isinstance(value, list):
         yield path, shlex.join(map(str, value)) if value else "none"
     else:
-        yield path, "none" if value is None else str(value)
+        words = {None: "none", True: "yes", False: "no"}
+        yield path, words[value] if value is None or isinstance(value, bool) else str(value)
