@@ -110,6 +110,11 @@ def test_designs_of_others_are_told_in_one_sentence() -> None:
             estimate_area(load_design(name))
         assert str(told.value).startswith(f"{name}: ")
         assert "ovp4-flint" in str(told.value)
+    accelerator = load_design("accelerator-16x16")
+    assert isinstance(accelerator, AcceleratorDesign)
+    config = replace(accelerator.config, formats_b=("int4", "fp4-e2m1"))
+    with pytest.raises(AreaError, match="lanes for fp4-e2m1"):
+        estimate_area(replace(accelerator, config=config))
     other = replace(_array().precisions[0].weights, format="fp8-e4m3")
     precision = replace(_array().precisions[0], weights=other)
     with pytest.raises(AreaError, match="lanes for fp8-e4m3"):

@@ -127,6 +127,7 @@ def _power_of_two(number: int) -> int:
 
 def _accelerator(design: AcceleratorDesign) -> AreaEstimate:
     config = design.config
+    _lane(design.name, config.formats_a + config.formats_b)
     array = _families()["array-os-olive-olive"]
     family = _families()["accelerator-olive-olive"]
     gates = _sum(array, array_terms("os", config.rows, config.cols))
