@@ -99,9 +99,9 @@ manifest_of(folder / "decoder.vcd").write_bytes(manifest.read_bytes())  # what i
 print(f"{result.passed} tests passed, {result.failed} failed")
 
 # %% [markdown]
-# Here are ten of the bytes. `pair` is the input, two codes of four bits in hexadecimal; the
-# first element's is the right digit. Look for the identifier 8 on either side: its own element
-# reads 0, the other one becomes an outlier.
+# Here are ten of the bytes. `pair` is the input, two codes of four bits in hexadecimal; the even
+# element's is the right digit. From `80` on the odd element's code, the left digit, is the
+# identifier 8: the odd element reads 0, and the even one becomes an outlier.
 
 # %%
 from oleaster.waves.drawing import draw, svg
