@@ -291,6 +291,10 @@ def test_the_verb_draws(capsys, tmp_path, monkeypatch):
         (["--set", "renderers=2.5"], "renderers is 2.5; it must be a whole number"),
         (["--set", "networks=1000000"], r"networks is 1000000; it must be 1 \.\. 64"),
         (["--set", "energy=foo"], "energy cannot be set"),
+        (
+            ["--set", "cube_depth=1024"],
+            "rtnerf-edge: duck takes [0-9]+ words of cubes; cube_depth is 1024, [0-9]+ would do",
+        ),
     ],
 )
 def test_the_verb_refuses(capsys, arguments, message):

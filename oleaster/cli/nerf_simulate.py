@@ -107,7 +107,9 @@ def simulate(
     fixed = fix_scene(source)
     started = time.perf_counter()
     with progress_bar("rows of tiles") as report:
-        found = simulate_designs(source, fixed, camera, designs, image=image, report=report)
+        found = simulate_designs(
+            source, fixed, camera, designs, image=image, name=scene, report=report
+        )
     seconds = time.perf_counter() - started
     drawn = found[0].frame.image
     if output is not None:

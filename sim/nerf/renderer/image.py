@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,7 @@ from oleaster.models.nerf.fixed.network_shape import NetworkShape
 from oleaster.models.nerf.fixed.render import FixedScene
 from oleaster.models.nerf.layout import PLAIN, Layout, index_bits, layouts
 from oleaster.models.nerf.lookup import LARGEST_ELEMENT, WORD_BYTES, TensorRow
-from oleaster.models.nerf.renderer.config import RendererConfig
-from oleaster.models.nerf.renderer.scene_list import capacities, target_name
+from oleaster.models.nerf.renderer.config import SIZES, RendererConfig
 from oleaster.models.nerf.renderer.targets import ITEM_BITS, PAIRS, Target, item_bits
 from oleaster.models.nerf.scene import Scene
 from oleaster.sim.nerf.color import color_words
@@ -43,15 +43,18 @@ class SceneImage:
         return sum(len(part.data) for part in self.parts)
 
 
-def scene_image(scene: Scene, fixed: FixedScene, config: RendererConfig) -> SceneImage:
+def scene_image(
+    scene: Scene, fixed: FixedScene, config: RendererConfig, name: str = "the scene"
+) -> SceneImage:
     """What `RendererDriver.load` takes. fixed: of the scene, with the network in ovp8.
 
     Tensors whose elements are too wide for the decoders, or have fewer components than the
     renderer's `least_group`, are encoded again, without loss. FieldError if something does not fit
-    the renderer, with what and how large it is.
+    the renderer: what of `name`, how large it is, and which size would do.
     """
-    network = _check(fixed, config)
-    encoded = fitting(scene.encoded, config)
+    network = _check(fixed, config, name)
+    _check_lattice(fixed, config, name)
+    encoded = fitting(scene.encoded, config, name)
     parts: list[Part] = []
     for kind, blob, row, words in (
         ("density", Target.DENSITY_BLOB, Target.DENSITY_ROW, config.density_words),
@@ -60,11 +63,10 @@ def scene_image(scene: Scene, fixed: FixedScene, config: RendererConfig) -> Scen
         for m in range(PAIRS):
             pair = encoded[f"{kind}_planes[{m}]"], encoded[f"{kind}_lines[{m}]"]
             data, rows = pair_memory(*pair)
-            if len(data) > words * WORD_BYTES:
-                raise FieldError(
-                    f"{kind}: plane and line {m} take {len(data)} bytes; the renderer has"
-                    f" {words * WORD_BYTES} for them"
-                )
+            takes = len(data) // WORD_BYTES
+            if takes > words:
+                what = f"{takes} words of 32 bits for plane and line {m} of {kind}"
+                _refuse(name, what, config, f"{kind}_words", takes)
             parts.append(Part(blob + m, data))
             parts.append(_items(row + m, [row_word(each, words) for each in rows]))
     mask, alpha = fixed.mask, fixed.tensors.alpha
@@ -75,17 +77,12 @@ def scene_image(scene: Scene, fixed: FixedScene, config: RendererConfig) -> Scen
         _items(Target.ALPHA, curve_words(alpha, *alpha_bits)),
         _items(Target.COLOR, color_words(network, config.color_cols, config.color_encoders)),
     ]
-    room = capacities(config)
-    for part in parts:
-        if part.items > room[part.target]:
-            raise FieldError(
-                f"{target_name(part.target)} takes {part.items} items; the renderer has"
-                f" {room[part.target]}"
-            )
     return SceneImage(tuple(parts), encoded)
 
 
-def fitting(encoded: Mapping[str, Encoded], config: RendererConfig) -> dict[str, Encoded]:
+def fitting(
+    encoded: Mapping[str, Encoded], config: RendererConfig, scene: str = "the scene"
+) -> dict[str, Encoded]:
     """The tensors, those with too wide or too narrow elements for the renderer encoded again.
 
     FieldError if there are more components, or wider codes, than the renderer has room for.
@@ -94,13 +91,12 @@ def fitting(encoded: Mapping[str, Encoded], config: RendererConfig) -> dict[str,
     for name, each in encoded.items():
         kind, part = name.split("[")[0].split("_")
         components = getattr(config, f"{kind}_components")
-        bits = config.plane_bits if part == "planes" else config.line_bits
-        for what, value, most in (
-            ("components", each.components, components),
-            ("bits of a code", each.bits, bits),
+        for what, value, key in (
+            ("components", each.components, f"{kind}_components"),
+            ("bits for a code", each.bits, f"{part.removesuffix('s')}_bits"),
         ):
-            if value > most:
-                raise FieldError(f"{name} has {value} {what}; the renderer has room for {most}")
+            if value > getattr(config, key):
+                _refuse(scene, f"{value} {what} of {name}", config, key, value)
         widest = min(components * max(config.plane_bits, config.line_bits), LARGEST_ELEMENT)
         fit = [
             layout for layout in layouts(each.components) if _element_bits(each, layout) <= widest
@@ -150,36 +146,50 @@ def pair_memory(plane: Encoded, line: Encoded) -> tuple[bytes, tuple[TensorRow, 
     return data, (rows[0], rows[1])
 
 
-def _check(fixed: FixedScene, config: RendererConfig) -> FixedNetwork:
-    """FieldError unless lattices, widths and network are those of the renderer."""
+def _refuse(scene: str, what: str, config: RendererConfig, key: str, least: int) -> NoReturn:
+    """least: of the size `key` that the scene would fit."""
+    if key in SIZES and SIZES[key].powers:
+        least = 1 << (least - 1).bit_length()
+    raise FieldError(f"{scene} takes {what}; {key} is {getattr(config, key)}, {least} would do")
+
+
+def _check_lattice(fixed: FixedScene, config: RendererConfig, name: str) -> None:
+    """FieldError unless cubes, blocks and points have room."""
+    cubes = fixed.mask.cubes
+    for what, sides, key in (
+        ("cubes", cubes.shape, "axis_bits"),
+        ("points of the field", fixed.tensors.size, "cell_bits"),
+    ):
+        if max(sides) > 1 << getattr(config, key):
+            taken = f"{max(sides)} {what} along an axis (2^{key} at most)"
+            _refuse(name, taken, config, key, (max(sides) - 1).bit_length())
+    for what, (nz, ny, nx), word, key in (
+        ("cubes", cubes.shape, config.cube_word, "cube_depth"),
+        ("blocks", block_bits(cubes).shape, config.block_word, "block_depth"),
+    ):
+        words = nz * ny * -(-nx // word)
+        if words > getattr(config, key):
+            _refuse(name, f"{words} words of {what}", config, key, words)
+
+
+def _check(fixed: FixedScene, config: RendererConfig, name: str) -> FixedNetwork:
+    """FieldError unless widths and network are those of the renderer."""
     if fixed.tensors.config != config.fixed:
-        raise FieldError(f"the scene is in {fixed.tensors.config}; the renderer has {config.fixed}")
+        raise FieldError(f"{name} is in {fixed.tensors.config}; the renderer has {config.fixed}")
     if not isinstance(fixed.colors, FixedNetwork):
-        raise FieldError("the scene's network is in float; the renderer takes ovp8")
+        raise FieldError(f"{name}: its network is in float; the renderer takes ovp8")
     shape = NetworkShape.of(fixed.colors)
     if shape != config.network:
-        raise FieldError(f"the scene's network is a {shape}; the renderer's is a {config.network}")
-    cubes = fixed.mask.cubes.shape
-    for what, sides, most in (
-        ("cubes", cubes, 1 << config.axis_bits),
-        ("points of the field", fixed.tensors.size, 1 << config.cell_bits),
-    ):
-        if max(sides) > most:
-            raise FieldError(
-                f"there are {max(sides)} {what} along an axis; the renderer has room for {most}"
-            )
+        raise FieldError(f"{name}: its network is a {shape}; the renderer's is a {config.network}")
     alpha, room = fixed.tensors.alpha, 1 << (config.alpha_sum_bits - 1)
     end = alpha.lowest + (len(alpha.values) - 1 << alpha.shift)
     if not -room <= alpha.lowest < end <= room:
-        raise FieldError(
-            f"the table of alpha is of {alpha.lowest} to {end}; the renderer's sums are within"
-            f" +-{room}"
-        )
+        least = max((-alpha.lowest - 1).bit_length(), (end - 1).bit_length()) + 1
+        what = f"sums of {alpha.lowest} to {end} for alpha"
+        _refuse(name, what, config, "alpha_sum_bits", least)
     if alpha.shift > config.alpha_largest_shift:
-        raise FieldError(
-            f"intervals of the table of alpha are 2^{alpha.shift} wide; the renderer's are"
-            f" 2^{config.alpha_largest_shift} at most"
-        )
+        what = f"intervals of 2^{alpha.shift} for alpha"
+        _refuse(name, what, config, "alpha_largest_shift", alpha.shift)
     return fixed.colors
 
 
