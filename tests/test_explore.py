@@ -352,7 +352,7 @@ def test_bad_studies(capsys, change, sentence):
         (["s.toml", "-o", "none/out.csv"], "the folder none does not exist"),
         (["s.toml", "--plot", "out.jpg"], "a figure's name ends in .png"),
         (["s.toml", "--worker", "3/2"], "--worker 3/2: expected K/N"),
-        (["s.toml", "--jobs", "0"], "'--jobs': Input should be greater"),
+        (["s.toml", "--jobs", "0"], "'--jobs': it must be greater"),
         (["s.toml", "--export-only"], "s.db: no such store; run the study first"),
         (["s.toml", "--store", "net.csv"], "net.csv: cannot be read as a store"),
         (["s.toml", "--store", "none/s.db"], "the folder none does not exist"),

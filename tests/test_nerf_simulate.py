@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -283,6 +285,7 @@ def test_the_verb_draws(capsys, tmp_path, monkeypatch):
         (["-o", "a.png", "--plot", "./a.png"], "a.png: is named both after -o and after --plot"),
         (["-o", "/proc/a.png"], "/proc/a.png: cannot be written"),
         (["--view", "9"], r"held-out views of duck are 0 \.\. 2"),
+        (["--view", "x"], "'--view': not a whole number"),
         (["--no-image", "-o", "a.png"], "-o needs an image"),
         (["-o", "a.jpg"], "ends in .png"),
         (["--set", "rows"], "expected NAME=VALUE, as renderers=4"),
@@ -302,3 +305,18 @@ def test_the_verb_refuses(capsys, arguments, message):
     assert out == ""
     assert err.startswith("error: ")
     assert re.search(message, err)
+
+
+def test_a_full_standard_output_is_named():
+    command = [sys.executable, "-m", "oleaster", "designs", "--json"]
+    with Path("/dev/full").open("w") as full:
+        found = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (found.returncode, found.stderr) == (
+        2, "error: standard output: No space left on device\n"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "kind"), [(".", "a folder"), ("/dev/null", "not a regular file")])
+def test_what_is_no_file_of_a_scene(capsys, name, kind):
+    assert main(["nerf", "simulate", name]) == 2
+    assert f"{name}: is {kind}; expected a scene's file" in capsys.readouterr().err

@@ -318,7 +318,7 @@ def refused(capsys, *arguments):
         (["bert-base", "--batch", "0"], "batch is 0"),
         (["bert-base", "--batch", "-3"], "batch is -3"),
         (["bert-base", "--sequence", "-1"], "sequence is -1"),
-        (["bert-base", "--batch", "x"], "'--batch': Input should be a valid integer"),
+        (["bert-base", "--batch", "x"], "'--batch': not a whole number"),
         (["bert-base", "--phase", "decode"], "bert-base generates no text"),
         (["resnet-50", "--sequence", "8"], "resnet-50 takes images"),
         (["bert-base", "--memory", "best"], "'best' is not one of"),

@@ -5,6 +5,7 @@ Exit status: 0 success; 1 a check that the verb ran did not hold; 2 the work cou
 141 nobody read the output to its end.
 """
 
+import errno
 import signal
 import sys
 import threading
@@ -64,6 +65,12 @@ _OURS = (
     QuantizeError,
     ToolError,
     WaveError,
+)
+
+_PYDANTIC = (
+    ("Input should be a valid integer, unable to parse string as an integer", "not a whole number"),
+    ("Input should be a valid number, unable to parse string as a number", "not a number"),
+    ("Input should be ", "it must be "),
 )
 
 app = typer.Typer(
@@ -139,7 +146,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     except MemoryError as error:
         return _fail(f"not enough memory: {error}")
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
+        # Files are written by functions that name them; what is left to fill is what is printed to.
+        place = "standard output" if error.errno == errno.ENOSPC else None
+        where = f"{error.filename or place}: " if error.filename or place else ""
         return _fail(f"{where}{error.strerror or error}")
     if status == 130:
         warnings.simplefilter("ignore")  # Amaranth's, of circuits that were cut off
@@ -158,6 +167,8 @@ def _ours() -> tuple[type[Exception], ...]:
 
 def _wrong_use(error: typer.TyperException) -> int:
     message = error.format_message().replace("Value error, ", "").rstrip(".")
+    for theirs, ours in _PYDANTIC:
+        message = message.replace(theirs, ours)
     if not message:  # called without a verb: the help has been printed
         return 2
     context = getattr(error, "ctx", None)

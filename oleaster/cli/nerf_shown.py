@@ -44,7 +44,8 @@ def shown(result: dict[str, Any]) -> dict[str, object]:
     hardware = result["hardware"]
     if hardware:
         facts["renderer"] = (
-            f"{hardware['cycles']:,} cycles for {hardware['tiles']:,} tiles, engine"
+            f"{hardware['cycles']:,} cycles for {hardware['tiles']:,}"
+            f" tile{'s' if hardware['tiles'] > 1 else ''}, engine"
             f" {result['engine']}; {hardware['scene_bytes'] / 1e3:,.0f} kB of scene"
         )
         wrong = hardware["wrong_pixels"]
