@@ -108,9 +108,9 @@ def cosim(
 
     \b
     oleaster cosim pe
-    oleaster cosim systolic --rows 4 --cols 4 --waves array.fst
-    gtkwave array.fst array.gtkw
-    oleaster waves array.fst --wavedrom array.svg
+    oleaster cosim systolic --rows 4 --cols 4 --waves array.vcd
+    gtkwave array.gtkw
+    oleaster waves array.vcd --wavedrom array.svg
     """
     from oleaster.sim.rtl.cosim import run_bench
 

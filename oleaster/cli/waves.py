@@ -44,10 +44,10 @@ def waves(
     picture a word is blue in the cycle in which it is taken and orange while it waits.
 
     \b
-    oleaster cosim systolic --rows 4 --cols 4 --waves array.fst
-    oleaster waves array.fst --signals "a_*,sums_*"
-    oleaster waves array.fst --wavedrom array.svg --from 8 --cycles 24
-    oleaster waves array.fst --wavedrom row.svg --signals "a_*,row0_a*,sums_payload.sums[0]"
+    oleaster cosim systolic --rows 4 --cols 4 --waves array.vcd
+    oleaster waves array.vcd --signals "a_*,sums_*"
+    oleaster waves array.vcd --wavedrom array.svg --from 8 --cycles 24
+    oleaster waves array.vcd --wavedrom row.svg --signals "a_*,row0_a*,sums_payload.sums[0]"
     """
     if wavedrom is None and (first is not None or cycles is not None):
         raise CommandError("--from and --cycles say what --wavedrom draws; give that too")
