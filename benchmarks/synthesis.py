@@ -181,7 +181,7 @@ def draw() -> Figure:
     axes.set_xlabel("gate equivalents after synthesis")
     axes.set_ylabel("error in %")
     axes.set_title("Left out of the fit (filled), never in it (hollow)", loc="left")
-    axes.legend(fontsize="small", ncols=2)
+    axes.legend(fontsize="x-small", ncols=2, loc="lower left")
     return figure
 
 
