@@ -163,7 +163,7 @@ def fits() -> str:
 
 def draw() -> Figure:
     """Of each size, the error of the fit without it, by its area."""
-    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.add_subplot()
     for (name, family), marker in zip(model().items(), "osD^v<>P", strict=False):
         areas = [each["gate_equivalents"] for each in family["points"]]
@@ -181,7 +181,7 @@ def draw() -> Figure:
     axes.set_xlabel("gate equivalents after synthesis")
     axes.set_ylabel("error in %")
     axes.set_title("Left out of the fit (filled), never in it (hollow)", loc="left")
-    axes.legend(fontsize="x-small", ncols=2, loc="lower left")
+    figure.legend(fontsize="small", ncols=3, loc="outside lower center")
     return figure
 
 
