@@ -1,12 +1,15 @@
 """Who interrupts or terminates the command is told so, whatever it was at."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+
+from oleaster.sim.rtl.toolchain import run_tool
 
 INTERRUPTED = 130, "", "interrupted\n"
 
@@ -48,6 +51,20 @@ def test_in_the_first_seconds(tmp_path, after):
     time.sleep(after)
     assert ends(process, signal.SIGINT)[0] == INTERRUPTED
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tool_ends_with_all_that_it_started(tmp_path):
+    """Whoever still runs holds the pipe open."""
+    ours, theirs = os.pipe()
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    with pytest.raises(KeyboardInterrupt):
+        run_tool(["sh", "-c", "sleep 60 & wait"], tmp_path, os.environ, theirs, None)
+    os.close(theirs)
+    assert select.select([ours], [], [], 10)[0]
+    assert os.read(ours, 1) == b""
+    os.close(ours)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
 
 def test_while_a_frame_is_compiled(tmp_path):

@@ -15,6 +15,7 @@ from oleaster.sim.rtl.toolchain import (
     ToolError,
     cache_dir,
     check_compiler,
+    run_tool,
     tool_key,
     verilator_env,
 )
@@ -86,9 +87,8 @@ def build_native(
 
 
 def _run(command: Sequence[str], folder: Path) -> None:
-    result = subprocess.run(
-        command, cwd=folder, env=verilator_env(), capture_output=True, text=True, check=False
-    )
+    pipe = subprocess.PIPE
+    result = run_tool(command, folder, verilator_env(), pipe, pipe)
     if result.returncode:
         log = cache_dir() / "failed-build.log"
         log.write_text(result.stdout + result.stderr)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from cocotb_tools.config import libs_dir
 from cocotb_tools.runner import Verilator, get_results
@@ -31,6 +31,7 @@ from oleaster.sim.rtl.toolchain import (
     ToolError,
     cache_dir,
     check_compiler,
+    run_tool,
     verilator_env,
     verilator_root,
 )
@@ -105,6 +106,13 @@ class _LeanVerilator(Verilator):
 
     def _simulator_in_path_build_only(self) -> None:
         self.executable = str(verilator_root() / "bin" / "verilator")
+
+    def _execute_cmds(self, cmds: Sequence[Any], cwd: Any, stdout: TextIO | None = None) -> None:
+        for command in cmds:
+            both = None if stdout is None else subprocess.STDOUT
+            status = run_tool(command, cwd, self.env, stdout, both).returncode
+            if status:
+                raise RuntimeError(f"{command[0]} failed with exit code {status}")
 
     def _build_command(self) -> list[Any]:
         verilate, make = super()._build_command()

