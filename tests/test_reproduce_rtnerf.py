@@ -105,6 +105,20 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]
     return folder, json.loads(printed.getvalue())
 
 
+def test_an_interrupt_leaves_no_empty_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(report: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("oleaster.reproduce.rtnerf.evaluate_rtnerf", interrupt)
+    there = tmp_path / "there"
+    there.mkdir()
+    for folder in (tmp_path / "new", there):
+        assert main(["reproduce", "rtnerf", "-o", str(folder)]) == 130
+    assert list(tmp_path.iterdir()) == [there]
+
+
 def test_frames_are_the_cycle_models(run: tuple[Path, dict[str, Any]]) -> None:
     _, found = run
     scene = _small()

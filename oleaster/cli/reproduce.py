@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -36,19 +38,31 @@ def reproduce(
 
     if evaluation == "rtnerf" and models is not None:
         raise CommandError("--models is for olive")
-    check_output_folder(output)
-    with writing(output):
-        output.mkdir(exist_ok=True)
-    check_figure_file(output / f"{evaluation}.png")
-    found, written = (
-        _olive("minilm,mpnet" if models is None else models, output)
-        if evaluation == "olive"
-        else _rtnerf(output)
-    )
+    with _folder(output):
+        check_figure_file(output / f"{evaluation}.png")
+        found, written = (
+            _olive("minilm,mpnet" if models is None else models, output)
+            if evaluation == "olive"
+            else _rtnerf(output)
+        )
     if json:
         print_json({**found, "files": [str(path) for path in written]})
     else:
         typer.echo(written[0])
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[None]:
+    """A folder to write into, which does not stay if it was not there and nothing was written."""
+    check_output_folder(path)
+    is_new = not path.exists()
+    with writing(path):
+        path.mkdir(exist_ok=True)
+    try:
+        yield
+    finally:
+        if is_new and not any(path.iterdir()):
+            path.rmdir()
 
 
 def _olive(models: str, output: Path) -> tuple[dict[str, Any], list[Path]]:
