@@ -120,12 +120,16 @@ def kill_and_resume(kills, points):
         if wait_for(lambda before=before: trials() > before + points // (4 * kills), process):
             process.kill()
             killed += 1
-        process.communicate()
+        process.wait(120)  # not for its pipes, which orphans would hold
         assert process.returncode in (-signal.SIGKILL, 0)
         until = time.monotonic() + 20
         while group(process) and time.monotonic() < until:
             time.sleep(0.02)
-        assert not group(process)  # nobody works on for a parent that is gone
+        orphans = group(process)
+        if orphans:
+            os.killpg(process.pid, signal.SIGKILL)
+        assert not orphans  # nobody works on for a parent that is gone
+        process.communicate()
         assert sorted(indexes().values()) == [1] * trials()
         assert process.returncode or killed, "the study was done before it was killed once"
         if not process.returncode:
