@@ -101,7 +101,7 @@ def test_renderers(monkeypatch):
         ('"duck.npz"', '"duck"\nview = 99', "workload.view is 99; duck has 0 .. "),
         ('"duck.npz"', '"duck"\nbatch = 2', "unknown key workload.batch"),
         ("networks =", "network =", "unknown parameter 'network' of design rtnerf-edge; did you"),
-        ("[1]", "[1, 2.5]", "config.networks is 2.5"),
+        ("[1]", "[1, 2.5]", "networks is 2.5"),
         ("rtnerf-edge", "rtnerf-egde", "did you mean 'rtnerf-edge'"),
         ('fps = "max"', 'energy_uj = "min"', "does not produce energy_uj, networks do"),
     ],
