@@ -18,6 +18,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -121,7 +122,8 @@ def load_renderer(
     try:
         checked = _File.model_validate(file)
         _check_ranges(checked)
-        sizes = replace(RendererConfig(), **checked.config)
+        config: dict[str, Any] = dict(checked.config)
+        sizes = replace(RendererConfig(), **config)
         check_sizes(sizes)
         energy = _energy(source, checked.energy)
         load_energy(energy)

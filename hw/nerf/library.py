@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from oleaster.hw.emit import Unit
 from oleaster.hw.nerf.bitmap_search import BitmapSearch
 from oleaster.hw.nerf.color import ColorUnit
@@ -111,7 +113,7 @@ def _size(name: str, description: str) -> Parameter:
     return Parameter(default, size.least, size.most, description, choices)
 
 
-def _renderer(**parameters: int) -> Unit:
+def _renderer(**parameters: Any) -> Unit:
     config = RendererConfig(**parameters)
     check_sizes(config)
     return NerfRenderer(config)
