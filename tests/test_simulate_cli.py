@@ -13,6 +13,7 @@ import pytest
 from oleaster import __version__
 from oleaster.cli import main
 from oleaster.config import design_names, load_design
+from oleaster.renderers import renderer_names
 from oleaster.schema import KINDS
 from oleaster.sim.accelerator.memory import MemoryTiming
 from oleaster.sim.accelerator.model import list_timing
@@ -256,7 +257,7 @@ def test_plot(capsys):
 
 def test_designs(capsys):
     rows = {row["name"]: row for row in run_json(capsys, "designs")["designs"]}
-    assert list(rows) == design_names()
+    assert list(rows) == [*design_names(), *renderer_names()]
     olive = rows["olive-64x64"]
     assert (olive["unit"], olive["pes"], olive["simulation"]["rows"]) == ("systolic", 4096, 64)
     assert rows["systolic-16x16"]["simulation"] is None
