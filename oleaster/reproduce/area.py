@@ -184,7 +184,9 @@ class DecodingPE(Unit):
 
 
 def _area(found: Synthesis) -> float:
-    return float(found.own.get("area", found.transistors))
+    area = found.own.get("area", found.transistors)
+    assert area is not None  # of gates, or of a library's cells
+    return float(area)
 
 
 def _shares(rows: list[tuple[str, float, int]]) -> list[AreaShare]:

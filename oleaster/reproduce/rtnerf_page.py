@@ -250,8 +250,9 @@ def _bound(found: RtnerfEvaluation) -> str:
 
 The colour network runs once for every sample whose weight is above 1e-4. It bounds `{edge.name}`
 by its {edge.macs:,} products a cycle, if none is idle, and by the encoders of its
-{edge.networks} colour units, which take {edge.encode_cycles} cycles for a sample's inputs. A colour unit loads a
-batch, encodes and multiplies one after the other: {a_color:.0f} cycles a sample in all.
+{edge.networks} colour units, which take {edge.encode_cycles} cycles for a sample's inputs. A
+colour unit loads a batch, encodes and multiplies one after the other: {a_color:.0f} cycles a sample
+in all.
 
 {table((*header, *bounds), rows, left=1)}
 
