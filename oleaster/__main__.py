@@ -6,7 +6,6 @@ Modules take a second to import. Who interrupts the command meanwhile reads what
 import os
 import signal
 import sys
-import threading
 
 
 def main() -> int:
@@ -24,8 +23,10 @@ def main() -> int:
         status = run()
     except KeyboardInterrupt:
         status = _interrupted()
-    if status == 130 and threading.active_count() > 1:
-        # A compiler in a thread does not stop, and would be torn down while it works.
+    if status == 130:
+        # A compiler in a thread does not stop, and would be torn down while it works. And CPython
+        # ends itself by the signal, not with the status, if code from a string (as dataclasses
+        # make) was interrupted, whoever caught it.
         sys.stdout.flush()
         os._exit(status)
     return status

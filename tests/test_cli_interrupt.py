@@ -45,6 +45,15 @@ def test_while_modules_are_imported(tmp_path, number):
     assert seconds < 10
 
 
+def test_in_code_from_a_string(tmp_path):
+    """Python then forgets its exit status, but for who leaves at once."""
+    code = "import time\nprint('here', flush=True)\ntime.sleep(60)"
+    (tmp_path / "numba.py").write_text(f"exec({code!r})\n")
+    process = start("nerf", "simulate", "lego", cwd=tmp_path)
+    assert process.stdout.readline() == "here\n"
+    assert ends(process, signal.SIGINT)[0] == INTERRUPTED
+
+
 @pytest.mark.parametrize("after", [0.4, 1.0])
 def test_in_the_first_seconds(tmp_path, after):
     process = start("nerf", "simulate", "lego", "-o", "lego.png", cwd=tmp_path)

@@ -32,7 +32,9 @@ from oleaster.sim.rtl.cosim import bench_config
 MEMORY_BYTES = 1 << 20
 FAULTS = 8
 PATIENCE = 2_000_000  # cycles of a command
-_SMALL = 0.2  # where the bus counts, not the pixels
+# Pixels across a scene, in tiles of any size: each takes thousands of cycles.
+_LARGE = 6.4
+_SMALL = 1.6  # where the bus counts, not the pixels
 _SIZE = 20, 18, 22  # of the field
 _MASK = 9, 8, 10
 
@@ -111,15 +113,15 @@ class _Job:
         return np.rint(self.fixed.render(self.camera).image * 255).astype(np.uint8)
 
 
-def _job(rng: np.random.Generator, zoom: float) -> _Job:
-    """More than a tile, by a few pixels. zoom: of the scene's size, beside a tile's."""
+def _job(rng: np.random.Generator, across: float) -> _Job:
+    """More than a tile, by a few pixels. across: pixels of the scene."""
     side = 1 << CONFIG.tile_bits
     decoded, encoded = encode_field(_field(rng), 6)
     scene = Scene(decoded, encoded, (), Facts("", "", "", "", "", (), (), 0, 0))
     fixed = fix_scene(scene)
     image = scene_image(scene, fixed, CONFIG)
     origin = 3.5 * np.array([np.cos(0.6), np.sin(0.6), 0.4])
-    focal = 1.8 * zoom * side + rng.random()
+    focal = 1.8 * across + rng.random()
     camera = look_at(origin, np.zeros(3), width=side + 3, height=side - 1, focal=focal)
     word = constants_word(fixed, image.encoded, camera, CONFIG)
     scene_at = ALIGNMENT * int(rng.integers(1, 20))
@@ -194,7 +196,7 @@ async def images(dut: Any) -> None:
     machine = await _machine(dut)
     for seed, share in enumerate((0.0, 0.3, 0.7)):
         machine.pause(share, seed)
-        await _complete(machine, _job(rng, 0.8), f"scene {seed}")
+        await _complete(machine, _job(rng, _LARGE), f"scene {seed}")
 
 
 @cocotb.test()
