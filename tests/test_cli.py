@@ -377,7 +377,10 @@ def test_accuracy(capsys):
 
 
 @pytest.mark.model
-@pytest.mark.parametrize(("task", "score"), [("rotten", "accuracy"), ("vader", "spearman")])
+@pytest.mark.parametrize(
+    ("task", "score"),
+    [("rotten", "accuracy"), pytest.param("vader", "spearman", marks=pytest.mark.more)],
+)
 def test_accuracy_of_sentiment(capsys, task, score):
     options = ["--task", task, "--texts", "20", "--formats", "gobo3:float,ovp8:olaccel4"]
     answer = run_json(capsys, "accuracy", "minilm", *options)
