@@ -44,6 +44,7 @@ __all__ = [
     "design_names",
     "load_design",
     "load_unit",
+    "nearest",
     "read_design",
 ]
 
@@ -155,7 +156,7 @@ def load_design(source: str, overrides: Mapping[str, Any] | None = None) -> Desi
     values = dict(design.simulation)
     kind = values.pop("kind", None)
     if not isinstance(kind, str) or kind not in KINDS:
-        near = f"{_known(str(kind), KINDS)}" if kind is not None else f" ({' or '.join(KINDS)})"
+        near = f"{nearest(str(kind), KINDS)}" if kind is not None else f" ({' or '.join(KINDS)})"
         what = f"is {kind!r}, which is no kind of design" if kind is not None else "is missing"
         raise DesignError(f"{source}: simulation.kind {what}{near}")
     schema = KINDS[kind]
@@ -217,7 +218,7 @@ def _text(source: str) -> str:
         if source not in names:
             _refuse_renderer(source)
             raise DesignError(
-                f"unknown design {source!r}{_known(source, names)}; a file's name ends in .toml"
+                f"unknown design {source!r}{nearest(source, names)}; a file's name ends in .toml"
             )
         return (files("oleaster.configs") / f"{source}.toml").read_text(encoding="utf-8")
     try:
@@ -247,7 +248,7 @@ def _overridden(source: str, design: DesignFile, overrides: Mapping[str, Any]) -
     file = design.model_dump()
     for key, value in overrides.items():
         if key not in places:
-            raise DesignError(f"{source}: a design has no key {key!r} here{_known(key, places)}")
+            raise DesignError(f"{source}: a design has no key {key!r} here{nearest(key, places)}")
         if places[key] == "precision":
             _set_formats(file["simulation"].get("precision"), key, value)
         elif places[key] == "unit":
@@ -309,7 +310,7 @@ def _accelerator(source: str, parameters: Mapping[str, Any]) -> AcceleratorConfi
     try:
         for key, value in parameters.items():
             if key not in known:
-                raise ValueError(f"accelerator has no parameter {key!r}{_known(key, known)}")
+                raise ValueError(f"accelerator has no parameter {key!r}{nearest(key, known)}")
             if key.startswith("formats_"):
                 names = ",".join(value) if isinstance(value, list) else str(value)
                 values[key] = Lane.named(names).formats
@@ -346,7 +347,7 @@ def _first_wrong(
     table = places.get(str(loc[0]), table)
     path = ".".join(map(str, (table, *loc) if table else loc))
     if first["type"] == "extra_forbidden":
-        known = _known(str(loc[-1]), schema.model_fields) if len(loc) == 1 else ""
+        known = nearest(str(loc[-1]), schema.model_fields) if len(loc) == 1 else ""
         return f"{path} is no key of a design{known}"
     if first["type"] == "missing":
         return f"the key {path} is missing"
@@ -354,7 +355,8 @@ def _first_wrong(
     return f"{path} is {first['input']!r}; {message[0].lower()}{message[1:]}"
 
 
-def _known(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What else could have been meant, as the end of a sentence."""
     names = list(known)
     near = get_close_matches(name, names, n=3)
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from oleaster.config import DesignError, design_keys, read_design
-from oleaster.explore.error import StudyError, nearest
+from oleaster.config import DesignError, design_keys, nearest, read_design
+from oleaster.explore.error import StudyError
 from oleaster.explore.space import Parameter
 from oleaster.explore.workload import (
     ENCODERS,

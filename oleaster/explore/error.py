@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 from pydantic import ValidationError
 
-__all__ = ["StudyError", "first_wrong", "nearest"]
+from oleaster.config import nearest
+
+__all__ = ["StudyError", "first_wrong"]
 
 
 class StudyError(ValueError):
@@ -26,11 +27,3 @@ def first_wrong(error: ValidationError, prefix: str, known: Iterable[str]) -> st
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
     message = message.replace("should be", "it must be", 1)
     return f"{key} is {first['input']!r}; {message[:1].lower()}{message[1:]}"
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """What else could have been meant."""
-    known = list(names)
-    near = get_close_matches(name, known, n=3)
-    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-    return f"{hint} (known: {', '.join(known)})"

@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from oleaster.config import load_design
+from oleaster.config import load_design, nearest
 from oleaster.explore.check import check_metrics, check_parameter, check_workload
-from oleaster.explore.error import StudyError, first_wrong, nearest
+from oleaster.explore.error import StudyError, first_wrong
 from oleaster.explore.space import Parameter, Space, read_parameter
 from oleaster.explore.workload import NetworkWorkload, SceneWorkload
 from oleaster.sim.performance.design import Design
